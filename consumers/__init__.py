@@ -1,0 +1,1 @@
+"""consumers, found through entry points exactly as a third party's are."""

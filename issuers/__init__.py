@@ -1,0 +1,1 @@
+"""issuers, found through entry points exactly as a third party's are."""
