@@ -1,0 +1,56 @@
+# One entry per need. Each target does its own set-up; nothing is installed outside the checkout and the user's cache.
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo test check unit contracts integration simulation crash bench docs lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## .venv with the locked dependencies (again only when they change)
+	@tests/tools/setup.sh
+
+servers: setup ## the test servers, cached outside the checkout (INSTALL=1 also installs system packages)
+	@$(PY) -m tests.servers $(if $(filter 1,$(INSTALL)),--install)
+
+demo: setup ## rotate, break, roll back: everything on this machine, under a minute
+	@.venv/bin/rotatord demo
+
+test: setup servers check ## everything that CI runs, real servers included
+	@$(PYTEST)
+
+check: setup ## format, lint, types, layers
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+unit: setup ## unit tests, memory contracts, short simulation: no network, no servers, under a minute
+	@$(PYTEST) -m "not vault and not slow" tests/unit tests/contracts tests/simulation
+
+contracts: setup servers ## every port's contract, over memory and over the real servers
+	@$(PYTEST) tests/contracts
+
+integration: setup servers ## with real servers and real processes
+	@$(PYTEST) tests/integration
+
+simulation: setup ## the engine under faults at every point
+	@$(PYTEST) tests/simulation
+
+crash: setup servers ## long random faults and process kills; not part of make test (SEEDS=2000)
+	@ROTATORD_SEEDS=$(or $(SEEDS),2000) $(PYTEST) --timeout=3600 tests/simulation tests/integration/test_crash.py
+
+bench: setup ## the budgets, each beside a bare loop of the same calls (ONLY=journal)
+	@$(PY) -m benchmarks $(ONLY)
+
+docs: setup ## draws the generated parts of README and docs; builds the site where mkdocs is installed
+	@$(PY) docs/generate.py
+	@if command -v mkdocs >/dev/null; then mkdocs build --strict --quiet; else echo "docs: mkdocs is not on PATH; the pages in docs/ read as they are"; fi
+
+lock: setup ## resolves pyproject.toml into requirements.lock (UPGRADE=1: newer versions, a week old at least)
+	@$(PY) tests/tools/lock.py $(if $(filter 1,$(UPGRADE)),--upgrade)
+
+clean: ## what the targets above left in the checkout
+	@rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/results
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
