@@ -160,18 +160,27 @@ class Outgoing:
         self._ca_file = ca_file
 
     def request(
-        self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        address: str | None = None,
+        deadline: float | None = None,
     ) -> Response:
-        """One exchange. Any status is an answer, a redirect too. Raises Invalid for a URL or an address that must not be
-        called and Retryable for anything that kept an answer from arriving in time."""
+        """One exchange. Any status is an answer, a redirect too. ``address``: one of the name's addresses, to ask just that
+        one; ``deadline``: an earlier end, in seconds of the monotonic clock. Raises Invalid for a URL or an address that
+        must not be called and Retryable for anything that kept an answer from arriving in time."""
         parts = _checked(url)
         encrypted = parts.scheme == "https"
         port = parts.port or (443 if encrypted else 80)
         host = parts.hostname or ""
-        deadline = self._clock.monotonic() + self._limits.total_seconds
+        own = self._clock.monotonic() + self._limits.total_seconds
+        deadline = own if deadline is None else min(own, deadline)
         trouble = "no address"
-        for address in self.addresses(host, port, encrypted=encrypted):
-            connection = self._connection(address, host, port, encrypted=encrypted, deadline=deadline)
+        for place in self.addresses(address or host, port, encrypted=encrypted):
+            connection = self._connection(place, host, port, encrypted=encrypted, deadline=deadline)
             try:
                 try:
                     connection.connect()

@@ -189,6 +189,19 @@ class Sessions(Protocol):
 
 
 @runtime_checkable
+class Serves(Protocol):
+    """A plugin that answers others while the daemon runs (the built-in issuer's introspection)."""
+
+    def start(self) -> str:
+        """Begin to listen; the address, or "" when the configuration asks for none. Idempotent. Raises OutsideError."""
+        ...
+
+    def stop(self) -> None:
+        """Answer what was asked already and stop listening. Idempotent."""
+        ...
+
+
+@runtime_checkable
 class Preflight(Protocol):
     """Read-only look at the live system: can we do what ``scope`` and ``parameters`` will need? Sentences; empty is fine."""
 
@@ -257,6 +270,8 @@ class Published:
     rotation: str
     token: str  # unique per rotation and leg: reloading twice with one token is once
     at: datetime  # when the last destination was read back with it
+    # Hex HMAC-SHA256(Secret.canonical(), nonce) of the published secret; given to consumers whose ``possession`` is true.
+    possession: Callable[[bytes], str] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +300,13 @@ class Consumer(Protocol):
     def instances(self, published: Published) -> Sequence[Instance]:
         """All running copies, terminating ones included; complete or Retryable. Empty means none run."""
         ...
+
+
+@runtime_checkable
+class Possession(Protocol):
+    """A consumer or check that may ask for proof that an instance holds the secret itself, not only its label."""
+
+    possession: bool  # True: it needs ``published.possession``
 
 
 class Health(Protocol):
