@@ -14,7 +14,8 @@ START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)  # a Monday noon: inside every o
 class VirtualClock:
     """A :class:`rotatord.clock.Clock` that moves only when told to. Thread-safe.
 
-    ``wait`` never blocks: it moves time by what it was asked to wait, unless the event is set already.
+    ``wait`` never blocks: it moves time by what it was asked to wait, unless the event is set already. ``outside`` is
+    what everybody else's clocks show: only ``advance`` moves it, so the fakes do not notice that our wall clock was set.
     """
 
     def __init__(self, start: datetime = START) -> None:
@@ -22,12 +23,18 @@ class VirtualClock:
             raise ValueError("the start of a clock needs a time zone")
         self._lock = threading.Lock()
         self._wall = start.astimezone(UTC)
+        self._outside = self._wall
         self._monotonic = 1000.0
         self._boots = 1
 
     def now(self) -> datetime:
         with self._lock:
             return self._wall
+
+    def outside(self) -> datetime:
+        """The time at issuers, backends and consumers."""
+        with self._lock:
+            return self._outside
 
     def monotonic(self) -> float:
         with self._lock:
@@ -48,16 +55,13 @@ class VirtualClock:
         if seconds < 0:
             raise ValueError("time passes forwards; jump_wall sets the wall clock back")
         with self._lock:
-            self._wall += timedelta(seconds=seconds)
-            self._monotonic += seconds
+            self._pass(seconds)
 
     def advance_to(self, moment: datetime) -> None:
         """Let time pass until the wall clock shows ``moment``; nothing if it is past."""
         with self._lock:
             seconds = (moment - self._wall).total_seconds()
-            if seconds > 0:
-                self._wall = moment.astimezone(UTC)
-                self._monotonic += seconds
+            self._pass(max(seconds, 0.0))
 
     def jump_wall(self, seconds: float) -> None:
         """Set the wall clock forwards or back, as a person or NTP does; the monotonic clock does not notice."""
@@ -69,6 +73,11 @@ class VirtualClock:
         with self._lock:
             self._boots += 1
             self._monotonic = 0.0
+
+    def _pass(self, seconds: float) -> None:
+        self._wall += timedelta(seconds=seconds)
+        self._outside += timedelta(seconds=seconds)
+        self._monotonic += seconds
 
 
 class SeededIds:
