@@ -100,3 +100,8 @@ class RandomIds:
 
     def fraction(self) -> float:
         return secrets.randbelow(1 << 30) / (1 << 30)
+
+
+def random_text(alphabet: str, length: int) -> str:
+    """``length`` characters drawn evenly from ``alphabet`` by the operating system's randomness; fit for secrets."""
+    return "".join(secrets.choice(alphabet) for _ in range(length))
