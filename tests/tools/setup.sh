@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv in the checkout with the locked dependencies; done again only when the lock or the project's own list of
-# entry points changes. Installs nothing outside the checkout, unless CI=true on a machine where we are root.
+# Makes .venv in the checkout with the locked dependencies, anew only when the lock changes, and puts the project itself in
+# it, again when pyproject.toml changes. Installs nothing outside the checkout, unless CI=true on a machine where we are root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 venv=.venv
-stamp=$venv/.locked
-wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+
+digest() { sha256sum "$1" | cut -d' ' -f1; }
+
+made_from() { [ -x "$venv/bin/python" ] && [ "$(cat "$venv/.$1" 2>/dev/null)" = "$(digest "$1")" ]; }
 
 find_python() { # a name on PATH may be a shim that fails, so each one is tried by running it
     local name
@@ -27,34 +29,40 @@ system_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >&2
 }
 
-if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-    exit 0
-fi
-
-if ! python=$(find_python); then
-    may_install && system_install python3 python3-venv
+make_venv() {
+    local python package
     if ! python=$(find_python); then
-        echo "rotatord needs Python 3.11 or newer, and no python3 on PATH is. Install it:" >&2
-        echo "    apt-get install python3 python3-venv        (Debian 12, Ubuntu 24.04 or newer)" >&2
-        echo "    dnf install python3.12                      (Fedora, RHEL)" >&2
-        echo "or name one: make setup PYTHON=/path/to/python3.12" >&2
-        exit 1
+        may_install && system_install python3 python3-venv
+        if ! python=$(find_python); then
+            echo "rotatord needs Python 3.11 or newer, and no python3 on PATH is. Install it:" >&2
+            echo "    apt-get install python3 python3-venv        (Debian 12, Ubuntu 24.04 or newer)" >&2
+            echo "    dnf install python3.12                      (Fedora, RHEL)" >&2
+            echo "or name one: make setup PYTHON=/path/to/python3.12" >&2
+            exit 1
+        fi
     fi
-fi
 
-if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-    package=$("$python" -c 'import sys; print(f"python3.{sys.version_info.minor}-venv")')
-    may_install && system_install "$package"
     if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-        echo "$("$python" --version) has no venv module. Install it:" >&2
-        echo "    apt-get install $package" >&2
-        exit 1
+        package=$("$python" -c 'import sys; print(f"python3.{sys.version_info.minor}-venv")')
+        may_install && system_install "$package"
+        if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+            echo "$("$python" --version) has no venv module. Install it:" >&2
+            echo "    apt-get install $package" >&2
+            exit 1
+        fi
     fi
-fi
 
-echo "setup: $venv with $("$python" --version) and the locked dependencies" >&2
-"$python" -m venv --clear "$venv"
+    echo "setup: $venv with $("$python" --version) and the locked dependencies" >&2
+    "$python" -m venv --clear "$venv"
+    $pip install --require-hashes --only-binary :all: --requirement requirements.lock
+    digest requirements.lock >"$venv/.requirements.lock"
+}
+
 pip="$venv/bin/python -m pip --quiet --disable-pip-version-check"
-$pip install --require-hashes --only-binary :all: --requirement requirements.lock
-$pip install --no-deps --no-build-isolation --editable .
-echo "$wanted" >"$stamp"
+if ! made_from requirements.lock; then
+    make_venv
+fi
+if ! made_from pyproject.toml; then
+    $pip install --no-deps --no-build-isolation --editable .
+    digest pyproject.toml >"$venv/.pyproject.toml"
+fi
