@@ -1,0 +1,193 @@
+"""What the daemon says about itself: structured logs and Prometheus metrics. Neither ever holds a secret value.
+
+Everything that logs in this process, SDKs included, goes through one chain that ends in :mod:`rotatord.redaction`.
+SDK loggers are never let below INFO: their DEBUG lines quote headers and bodies.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from rotatord import redaction
+from rotatord.model import Event
+
+# Roots of loggers that would write headers, bodies or addresses with secrets at DEBUG.
+CAPPED = (
+    "urllib3",
+    "requests",
+    "http",
+    "hvac",
+    "boto3",
+    "botocore",
+    "s3transfer",
+    "kubernetes",
+    "websocket",
+    "uvicorn",
+    "asyncio",
+    "sqlalchemy",
+    "alembic",
+    "markdown_it",
+)
+EXPIRY_SERIES = 1000  # credentials with an expiry series of their own; beyond it only the nearest expiry is exported
+
+
+class _Capped(logging.Filter):
+    """Drops what talkative libraries say below INFO, whatever level somebody gave their loggers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.INFO or record.name.partition(".")[0] not in CAPPED
+
+
+def configure_logging(
+    level: str = "INFO", stream: TextIO | None = None, *, json_lines: bool | None = None, daemon: str = ""
+) -> None:
+    """Set up structlog and the standard library's logging, once more or for the first time.
+
+    ``json_lines`` None: JSON unless the stream is a terminal. ``daemon``: the installation, put on every line.
+    """
+    out = stream if stream is not None else sys.stderr
+    plain = out.isatty() if json_lines is None else not json_lines
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,  # plain: never the local variables of a frame
+        structlog.processors.UnicodeDecoder(),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if plain
+        else structlog.processors.JSONRenderer(sort_keys=True, ensure_ascii=False)
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redaction.processor, renderer],
+        use_get_message=True,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    handler.addFilter(_Capped())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    structlog.contextvars.clear_contextvars()
+    if daemon:
+        structlog.contextvars.bind_contextvars(installation=daemon)
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+_LATENESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+_PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800)
+_ENDINGS = {
+    "rotation.completed": "completed",
+    "rotation.rolled_back": "rolled_back",
+    "rotation.superseded": "superseded",
+    "rotation.halted": "halted",
+}
+
+
+class Telemetry:
+    """The metrics of one daemon, in a registry of their own. Thread-safe. Labels never hold values or issuer-side ids."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._rotations = Counter("rotatord_rotation", "Rotations that ended, or halted.", ["outcome"], registry=registry)
+        self._phases = Histogram(
+            "rotatord_rotation_phase_duration_seconds",
+            "How long rotations stayed in each state.",
+            ["state", "way"],
+            buckets=_PHASE_BUCKETS,
+            registry=registry,
+        )
+        self._steps = Counter("rotatord_step", "Steps that were run.", ["step", "way", "outcome"], registry=registry)
+        self._calls = Histogram(
+            "rotatord_call_seconds", "Outside calls.", ["port", "plugin", "method", "outcome"], registry=registry
+        )
+        self._lateness = Histogram(
+            "rotatord_start_lateness_seconds",
+            "From the moment when work was due to the moment when it began.",
+            buckets=_LATENESS_BUCKETS,
+            registry=registry,
+        )
+        self._events = Counter("rotatord_event", "Lines of the event log.", ["action", "outcome"], registry=registry)
+        self._counts = {
+            name: Gauge(f"rotatord_{name}", text, registry=registry)
+            for name, text in (
+                ("credentials", "Credentials that the journal knows."),
+                ("due", "Credentials with work that is due."),
+                ("open", "Open rotations."),
+                ("halted", "Rotations that wait for a person."),
+                ("owed", "Credentials with versions that must still die."),
+                ("overdue", "Credentials past the time by which they must have been rotated."),
+            )
+        }
+        self._expiry = Gauge(
+            "rotatord_credential_expiry_timestamp_seconds",
+            "When the current version ends.",
+            ["credential", "issuer"],
+            registry=registry,
+        )
+        self._nearest = Gauge("rotatord_nearest_expiry_timestamp_seconds", "The nearest expiry of all.", registry=registry)
+        self._expiring: set[tuple[str, str]] = set()
+
+    def step(self, step: str, way: str, outcome: str) -> None:
+        """A step was run; ``outcome`` is moved, waits, retries or failed."""
+        self._steps.labels(step, way, outcome).inc()
+
+    def phase(self, state: str, way: str, seconds: float) -> None:
+        """A rotation left a state after so long."""
+        self._phases.labels(state, way).observe(max(seconds, 0.0))
+
+    def call(self, port: str, plugin: str, method: str, seconds: float, outcome: str = "ok") -> None:
+        """An outside call ended; ``plugin`` is the configured name, ``outcome`` ok or the error's class."""
+        self._calls.labels(port, plugin, method, outcome).observe(max(seconds, 0.0))
+
+    def late(self, seconds: float) -> None:
+        """Work began so long after it was due."""
+        self._lateness.observe(max(seconds, 0.0))
+
+    def event(self, event: Event) -> None:
+        """A line was written to the event log."""
+        self._events.labels(event.action, event.outcome).inc()
+        ending = _ENDINGS.get(event.action)
+        if ending is not None:
+            self._rotations.labels(ending).inc()
+
+    def counts(self, counts: Mapping[str, int]) -> None:
+        """The journal's counts; names it does not know are left out."""
+        for name, gauge in self._counts.items():
+            if name in counts:
+                gauge.set(counts[name])
+
+    def expiries(self, expiries: Mapping[tuple[str, str], datetime]) -> None:
+        """Every known expiry by (credential, issuer); above EXPIRY_SERIES only the nearest ones keep their series."""
+        shown = dict(sorted(expiries.items(), key=lambda item: item[1])[:EXPIRY_SERIES])
+        for gone in self._expiring - set(shown):
+            self._expiry.remove(*gone)
+        for labels, end in shown.items():
+            self._expiry.labels(*labels).set(end.timestamp())
+        self._expiring = set(shown)
+        self._nearest.set(min((end.timestamp() for end in shown.values()), default=float("inf")))
+
+    def render(self) -> bytes:
+        """The exposition format, for /metrics."""
+        return generate_latest(self.registry)
