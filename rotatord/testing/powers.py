@@ -79,12 +79,15 @@ class EndsSessions(FakeIssuer):
 
 
 class LooksAhead(FakeIssuer):
-    """A preflight that answers what ``problems`` holds."""
+    """A preflight that answers ``problems``, and one more for the ``impossible`` scope."""
 
     problems: tuple[str, ...] = ()
+    impossible: JsonMap | None = None
 
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         self._enter("preflight")
+        if self.impossible is not None and scope == self.impossible:
+            return [*self.problems, f"{self.name} may not grant this"]
         return self.problems
 
 

@@ -1,0 +1,19 @@
+"""One contract suite per port, for pytest: subclass it beside your plugin's tests and fill in the fixtures.
+
+A suite is a class without ``Test`` in front of its name, so importing it runs nothing. A subclass for a registered plugin
+says which one with ``plugin = "name"``. Fixtures that a suite needs raise NotImplementedError until they are overridden;
+fixtures for what some plugins cannot show return None, and the tests that need them are skipped with the reason.
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "rotatord.testing.contracts.common",
+    "rotatord.testing.contracts.issuer",
+    "rotatord.testing.contracts.issuer_powers",
+    "rotatord.testing.contracts.issuer_setting",
+    "rotatord.testing.contracts.backend",
+    "rotatord.testing.contracts.consumer",
+    "rotatord.testing.contracts.health",
+    "rotatord.testing.contracts.journal",
+)

@@ -1,0 +1,304 @@
+"""What every issuer must do; see :class:`rotatord.ports.Issuer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from rotatord.errors import Conflict, Denied, Invalid, NotFound, OutsideError, Permanent, Retryable
+from rotatord.model import JsonMap
+from rotatord.ports import Accepted, Inconclusive, Issuer, LiveRef, MintRequest, ProbeAnswer, RefusedVerdict
+from rotatord.secret import Secret
+from rotatord.testing.contracts.common import assert_hides, assert_within, needed, texts_of
+from rotatord.testing.contracts.issuer_powers import PowersContract
+from rotatord.testing.contracts.issuer_setting import mint, probe, query
+
+STRATEGIES = {"overlapping", "alternating", "in_place", "leased"}
+
+
+class IssuerContract(PowersContract):
+    """The whole suite: the port here, the optional powers inherited. Fixtures: see ``IssuerSetting``."""
+
+    def test_traits_make_sense(self, issuer: Issuer) -> None:
+        """Traits are within what the engine knows, and the timeout is a bound."""
+        traits = issuer.traits
+        assert traits.fields
+        assert traits.strategy in STRATEGIES
+        assert traits.value_origin in {"issuer", "caller"}
+        assert traits.scope_on in {"version", "principal"}
+        assert traits.scope_proof in {"exact", "sampled", "none"}
+        assert traits.max_live is None or traits.max_live >= 1
+        assert set(traits.high_entropy) <= set(traits.fields)
+        assert 0 < issuer.timeout < float("inf")
+        assert traits.labels or traits.exclusive, "without labels only an exclusive principal can be swept"
+
+    def test_check_accepts_what_mint_grants(self, issuer: Issuer, request_: MintRequest) -> None:
+        """A request that can be granted has no static problems."""
+        assert list(issuer.check(request_.scope, request_.parameters)) == []
+
+    def test_an_unknown_scope_is_found_before_or_refused_at_mint(
+        self, issuer: Issuer, request_: MintRequest, bad_scope: JsonMap | None
+    ) -> None:
+        """Nothing is minted for a scope that the issuer does not know: check says so, or mint is Invalid."""
+        scope = needed(bad_scope, "this issuer knows every scope")
+        problems = list(issuer.check(scope, request_.parameters))
+        assert all(isinstance(problem, str) and problem for problem in problems)
+        if not problems:
+            with pytest.raises(Invalid):
+                mint(issuer, replace(request_, scope=scope))
+            assert list(issuer.find(query(request_))) == []
+
+    def test_mint_gives_the_fields_once(self, issuer: Issuer, request_: MintRequest) -> None:
+        """A mint answers a ref and exactly the fields of the traits; the ref is not the value."""
+        minted = mint(issuer, request_)
+        assert minted.fields.names == set(issuer.traits.fields)
+        assert minted.ref
+        assert_hides(minted.ref, [minted.fields])
+
+    def test_nothing_prints_the_value(self, issuer: Issuer, request_: MintRequest) -> None:
+        """Neither what is minted nor what is found nor the plugin itself shows a value in its repr."""
+        minted = mint(issuer, request_)
+        found = list(issuer.find(query(request_)))
+        assert_hides(f"{minted!r} {minted} {found!r} {issuer!r}", [minted.fields])
+
+    def test_two_mints_are_two_versions(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Minting twice makes two live refs with different values, both found by their labels."""
+        if issuer.traits.strategy == "in_place" or issuer.traits.max_live == 1:
+            pytest.skip("only one version can live here")
+        first, second = mint(issuer, request_), mint(issuer, _next(request_))
+        settle()
+        assert first.ref != second.ref
+        assert first.fields != second.fields
+        assert {live.ref for live in issuer.find(query(request_))} == {first.ref, second.ref}
+        assert isinstance(probe(issuer, first.fields, request_), Accepted)
+        assert isinstance(probe(issuer, second.fields, request_), Accepted)
+
+    def test_in_place_the_second_mint_ends_the_first(
+        self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
+    ) -> None:
+        """Where minting kills the old value, only the new one is found and accepted."""
+        if issuer.traits.strategy != "in_place":
+            pytest.skip("not an in-place issuer")
+        first, second = mint(issuer, request_), mint(issuer, _next(request_))
+        settle()
+        assert [live.ref for live in issuer.find(query(request_))] == [second.ref]
+        assert isinstance(probe(issuer, first.fields, request_), RefusedVerdict)
+        assert isinstance(probe(issuer, second.fields, request_), Accepted)
+
+    def test_a_callers_value_is_harmless_to_repeat(
+        self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
+    ) -> None:
+        """Where the caller chooses the value, minting it again makes nothing new and keeps it working."""
+        if issuer.traits.value_origin != "caller":
+            pytest.skip("the issuer chooses the value")
+        proposed = issuer.propose(request_)
+        assert proposed != issuer.propose(request_), "every proposal is fresh"
+        first, again = issuer.mint(request_, proposed), issuer.mint(request_, proposed)
+        settle()
+        assert (again.ref, again.fields) == (first.ref, proposed)
+        assert [live.ref for live in issuer.find(query(request_))] == [first.ref]
+        assert isinstance(probe(issuer, proposed, request_), Accepted)
+
+    def test_propose_is_invalid_where_the_issuer_chooses(self, issuer: Issuer, request_: MintRequest) -> None:
+        """An issuer that chooses its values proposes none."""
+        if issuer.traits.value_origin == "caller":
+            pytest.skip("the caller chooses the value")
+        with pytest.raises(Invalid):
+            issuer.propose(request_)
+
+    def test_labels_are_read_back(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Installation, credential, rotation and generation come back as they were asked for."""
+        if not issuer.traits.labels:
+            pytest.skip("this issuer has no labels")
+        minted = mint(issuer, request_)
+        settle()
+        (live,) = issuer.find(query(request_, rotation=request_.rotation))
+        assert live.ref == minted.ref
+        assert (live.installation, live.credential) == (request_.installation, request_.credential)
+        assert (live.rotation, live.generation) == (request_.rotation, request_.generation)
+        assert not live.suspended
+
+    def test_find_returns_nothing_of_others(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Versions of another installation, credential or rotation do not match, also when names share a beginning."""
+        if not issuer.traits.labels or issuer.traits.max_live is not None or issuer.traits.strategy == "in_place":
+            pytest.skip("needs labels and room for several versions")
+        mint(issuer, replace(request_, installation=f"{request_.installation}-2"))
+        mint(issuer, replace(request_, credential=f"{request_.credential}-2"))
+        other = mint(issuer, replace(request_, rotation=f"{request_.rotation}-2"))
+        settle()
+        assert list(issuer.find(query(request_, rotation=request_.rotation))) == []
+        assert [live.ref for live in issuer.find(query(request_))] == [other.ref]
+
+    def test_find_is_complete(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """All versions are found, also when there are more than a small page."""
+        if issuer.traits.max_live is not None or issuer.traits.strategy == "in_place":
+            pytest.skip("the number of versions is capped")
+        refs = {mint(issuer, _next(request_, by)).ref for by in range(12)}
+        settle()
+        assert {live.ref for live in issuer.find(query(request_))} == refs
+
+    def test_find_without_labels_leaves_out_what_was_known(
+        self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
+    ) -> None:
+        """Without labels, refs that were there before are not returned."""
+        if issuer.traits.labels or issuer.traits.max_live == 1 or issuer.traits.strategy == "in_place":
+            pytest.skip("needs an issuer without labels and room for two versions")
+        before = mint(issuer, request_)
+        after = mint(issuer, _next(request_))
+        settle()
+        found = issuer.find(replace(query(request_), known=(before.ref,)))
+        assert [live.ref for live in found] == [after.ref]
+
+    def test_find_by_ref_follows_the_life_of_a_version(
+        self, issuer: Issuer, request_: MintRequest, unknown_ref: str, settle: Callable[[], None]
+    ) -> None:
+        """By ref: one answer while it lives, none after its end, none for a ref that never was."""
+        minted = mint(issuer, request_)
+        settle()
+        assert [live.ref for live in issuer.find(query(request_, ref=minted.ref))] == [minted.ref]
+        issuer.revoke(minted.ref, minted.fields, request_.parameters)
+        settle()
+        assert list(issuer.find(query(request_, ref=minted.ref))) == []
+        assert list(issuer.find(query(request_))) == []
+        assert list(issuer.find(query(request_, ref=unknown_ref))) == []
+
+    def test_find_changes_nothing(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Looking twice sees the same, and the version still works."""
+        minted = mint(issuer, request_)
+        settle()
+        first = [_identity(live) for live in issuer.find(query(request_))]
+        assert first == [_identity(live) for live in issuer.find(query(request_))]
+        assert isinstance(probe(issuer, minted.fields, request_), Accepted)
+
+    def test_revoked_is_refused(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """A probe accepts a version, and refuses it once it is revoked; other versions go on working."""
+        room = issuer.traits.strategy != "in_place" and issuer.traits.max_live != 1
+        other = mint(issuer, _next(request_)) if room else None
+        minted = mint(issuer, request_)
+        settle()
+        answer = probe(issuer, minted.fields, request_)
+        assert isinstance(answer, Accepted)
+        assert answer.ref in (None, minted.ref)
+        issuer.revoke(minted.ref, minted.fields, request_.parameters)
+        settle()
+        assert isinstance(probe(issuer, minted.fields, request_), RefusedVerdict)
+        if other is not None:
+            assert isinstance(probe(issuer, other.fields, request_), Accepted)
+
+    def test_revoke_needs_no_value_and_may_be_repeated(
+        self, issuer: Issuer, request_: MintRequest, unknown_ref: str, settle: Callable[[], None]
+    ) -> None:
+        """Revoking by ref alone, revoking again, and revoking what never was all succeed."""
+        minted = mint(issuer, request_)
+        settle()
+        issuer.revoke(minted.ref, None, request_.parameters)
+        issuer.revoke(minted.ref, None, request_.parameters)
+        issuer.revoke(minted.ref, minted.fields, request_.parameters)
+        issuer.revoke(unknown_ref, None, request_.parameters)
+        settle()
+        assert isinstance(probe(issuer, minted.fields, request_), RefusedVerdict)
+
+    def test_garbage_is_refused_not_an_error(self, issuer: Issuer, request_: MintRequest, garbage: Secret) -> None:
+        """A value that never was is refused: an answer, not an exception."""
+        answer = probe(issuer, garbage, request_)
+        assert isinstance(answer, RefusedVerdict)
+        assert_hides(repr(answer), [garbage])
+
+    def test_the_scope_seen_is_the_scope_asked_for(
+        self, issuer: Issuer, request_: MintRequest, wider_scope: JsonMap | None, settle: Callable[[], None]
+    ) -> None:
+        """Where the proof of scope is exact, a probe sees the very scope that was asked for, narrow or wide."""
+        if issuer.traits.scope_proof != "exact":
+            pytest.skip("scopes are not exactly visible here")
+        narrow = mint(issuer, request_)
+        settle()
+        assert _scope(probe(issuer, narrow.fields, request_)) == request_.scope
+        wide_request = replace(_next(request_), scope=needed(wider_scope, "no wider scope given"))
+        wide = mint(issuer, wide_request)
+        settle()
+        assert _scope(probe(issuer, wide.fields, wide_request)) == wide_request.scope != request_.scope
+
+    def test_an_asked_life_is_given(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Where versions can expire, a ttl leads to an expiry that mint and find agree on."""
+        if not issuer.traits.expiry or request_.ttl is None:
+            pytest.skip("versions do not expire here, or the request has no ttl")
+        minted = mint(issuer, request_)
+        settle()
+        (live,) = issuer.find(query(request_, ref=minted.ref))
+        assert minted.expires_at is not None
+        assert minted.expires_at.tzinfo is not None
+        assert live.expires_at is not None
+        assert abs((live.expires_at - minted.expires_at).total_seconds()) <= 5
+
+    def test_the_cap_is_a_conflict(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """One mint over the cap is a Conflict and changes nothing; room made by a revoke can be used."""
+        cap = issuer.traits.max_live
+        if cap is None or issuer.traits.strategy == "in_place":
+            pytest.skip("no cap here")
+        made = [mint(issuer, _next(request_, by)) for by in range(cap)]
+        with pytest.raises(Conflict):
+            mint(issuer, _next(request_, cap))
+        settle()
+        assert {live.ref for live in issuer.find(query(request_))} == {each.ref for each in made}
+        issuer.revoke(made[0].ref, made[0].fields, request_.parameters)
+        settle()
+        assert mint(issuer, _next(request_, cap)).ref not in {each.ref for each in made}
+
+    def test_a_denied_identity_is_told_so(self, denied: Issuer | None, request_: MintRequest, unknown_ref: str) -> None:
+        """Without permission, mint and find are Denied, and revoke too: never "done" or "empty"."""
+        plugin = needed(denied, "no denied identity given")
+        for call in (
+            lambda: mint(plugin, request_),
+            lambda: plugin.find(query(request_)),
+            lambda: plugin.revoke(unknown_ref, None, request_.parameters),
+        ):
+            with pytest.raises(Denied):
+                call()
+
+    def test_an_unreachable_server_is_retryable(
+        self, unreachable: Issuer | None, request_: MintRequest, garbage: Secret, unknown_ref: str
+    ) -> None:
+        """Nobody there: Retryable within the timeout; a probe may say Inconclusive, never refused. No value is shown."""
+        plugin = needed(unreachable, "no unreachable server given")
+        _assert_no_answer(plugin, request_, garbage, unknown_ref)
+
+    def test_a_hanging_server_is_given_up(
+        self, hanging: Issuer | None, request_: MintRequest, garbage: Secret, unknown_ref: str
+    ) -> None:
+        """A server that never answers is Retryable within the plugin's own timeout."""
+        plugin = needed(hanging, "no hanging server given")
+        _assert_no_answer(plugin, request_, garbage, unknown_ref)
+
+
+def _assert_no_answer(plugin: Issuer, request: MintRequest, garbage: Secret, ref: str) -> None:
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: mint(plugin, request),
+        lambda: plugin.find(query(request)),
+        lambda: probe(plugin, garbage, request),
+        lambda: plugin.revoke(ref, garbage, request.parameters),
+    )
+    for number, call in enumerate(calls):
+        result = assert_within(plugin.timeout, call, (OutsideError,))
+        if number == 2 and isinstance(result, Inconclusive):
+            continue
+        assert isinstance(result, Retryable)
+        assert not isinstance(result, Permanent | NotFound)
+        assert_hides(texts_of(result), [garbage])
+
+
+def _next(request: MintRequest, by: int = 1) -> MintRequest:
+    """The request of a later rotation of the same credential."""
+    if by == 0:
+        return request
+    return replace(request, rotation=f"{request.rotation}{by:02d}", generation=request.generation + by)
+
+
+def _identity(live: LiveRef) -> tuple[str, str, str, int, bool]:
+    return live.ref, live.credential, live.rotation, live.generation, live.suspended
+
+
+def _scope(answer: ProbeAnswer) -> JsonMap | None:
+    assert isinstance(answer, Accepted)
+    return answer.scope

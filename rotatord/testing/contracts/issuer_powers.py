@@ -1,0 +1,156 @@
+"""What the optional powers of issuers must do. Each test skips where the issuer has not got the power."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rotatord.model import JsonMap
+from rotatord.ports import (
+    Accepted,
+    Inventory,
+    Issuer,
+    LastUsed,
+    MintRequest,
+    Preflight,
+    RefusedVerdict,
+    Renew,
+    Sessions,
+    Suspend,
+)
+from rotatord.secret import Secret
+from rotatord.testing.contracts.common import assert_hides, needed
+from rotatord.testing.contracts.issuer_setting import IssuerSetting, mint, probe, query
+
+
+class PowersContract(IssuerSetting):
+    """A part of :class:`rotatord.testing.contracts.issuer.IssuerContract`."""
+
+    def test_suspension_is_reversible(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Suspended: refused but still found; resumed: accepted again. Both may be repeated."""
+        if not isinstance(issuer, Suspend):
+            pytest.skip("cannot suspend")
+        minted = mint(issuer, request_)
+        settle()
+        for _ in range(2):
+            issuer.suspend(minted.ref, request_.parameters)
+        settle()
+        assert isinstance(probe(issuer, minted.fields, request_), RefusedVerdict)
+        (live,) = issuer.find(query(request_, ref=minted.ref))
+        assert live.suspended
+        assert [each.ref for each in issuer.find(query(request_))] == [minted.ref]
+        for _ in range(2):
+            issuer.resume(minted.ref, request_.parameters)
+        settle()
+        assert isinstance(probe(issuer, minted.fields, request_), Accepted)
+        (live,) = issuer.find(query(request_, ref=minted.ref))
+        assert not live.suspended
+
+    def test_a_suspended_version_can_be_revoked(
+        self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
+    ) -> None:
+        """Suspension is no refuge: the version ends and is gone."""
+        if not isinstance(issuer, Suspend):
+            pytest.skip("cannot suspend")
+        minted = mint(issuer, request_)
+        settle()
+        issuer.suspend(minted.ref, request_.parameters)
+        issuer.revoke(minted.ref, None, request_.parameters)
+        settle()
+        assert list(issuer.find(query(request_, ref=minted.ref))) == []
+        assert isinstance(probe(issuer, minted.fields, request_), RefusedVerdict)
+
+    def test_our_probes_are_no_use(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """A version that only we probed was never used."""
+        if not isinstance(issuer, LastUsed):
+            pytest.skip("does not tell last use")
+        minted = mint(issuer, request_)
+        settle()
+        assert isinstance(probe(issuer, minted.fields, request_), Accepted)
+        settle()
+        assert issuer.last_used(minted.ref, request_.parameters) is None
+
+    def test_use_by_others_is_told(
+        self,
+        issuer: Issuer,
+        request_: MintRequest,
+        settle: Callable[[], None],
+        use: Callable[[Secret], None] | None,
+    ) -> None:
+        """A use by a consumer shows, and later probes of ours do not move it."""
+        if not isinstance(issuer, LastUsed):
+            pytest.skip("does not tell last use")
+        use_it = needed(use, "no way to use a value given")
+        minted = mint(issuer, request_)
+        settle()
+        use_it(minted.fields)
+        settle()
+        used = issuer.last_used(minted.ref, request_.parameters)
+        assert used is not None
+        assert used.tzinfo is not None
+        probe(issuer, minted.fields, request_)
+        settle()
+        assert issuer.last_used(minted.ref, request_.parameters) == used
+
+    def test_the_inventory_is_complete(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
+        """Everything live is there with its labels, and nothing that has ended."""
+        if not isinstance(issuer, Inventory):
+            pytest.skip("has no inventory")
+        gone = mint(issuer, request_)
+        issuer.revoke(gone.ref, gone.fields, request_.parameters)
+        kept = mint(issuer, request_)
+        settle()
+        found = {live.ref: live for live in issuer.inventory()}
+        assert kept.ref in found
+        assert gone.ref not in found
+        if issuer.traits.labels:
+            assert found[kept.ref].credential == request_.credential
+        assert_hides(repr(found), [kept.fields, gone.fields])
+
+    def test_renewing_prolongs(self, issuer: Issuer, renewable_request: MintRequest | None, settle: Callable[[], None]) -> None:
+        """A renewed version lives at least as long as before, is due again before its end, and works."""
+        if not isinstance(issuer, Renew):
+            pytest.skip("cannot renew")
+        asked = needed(renewable_request, "no renewable request given")
+        minted = mint(issuer, asked)
+        settle()
+        expires, again = issuer.renew(minted.ref, asked.parameters)
+        expires, again = issuer.renew(minted.ref, asked.parameters)
+        if minted.expires_at is not None and expires is not None:
+            assert expires >= minted.expires_at
+        if again is not None and expires is not None:
+            assert again < expires
+        assert isinstance(probe(issuer, minted.fields, asked), Accepted)
+
+    def test_sessions_end(
+        self,
+        issuer: Issuer,
+        request_: MintRequest,
+        settle: Callable[[], None],
+        open_session: Callable[[Secret], Callable[[], bool]] | None,
+    ) -> None:
+        """What was opened with a version ends when asked; asking again ends nothing more."""
+        if not isinstance(issuer, Sessions):
+            pytest.skip("has no sessions")
+        minted = mint(issuer, request_)
+        settle()
+        works = needed(open_session, "no way to open a session given")(minted.fields)
+        assert works()
+        assert issuer.end_sessions(minted.ref, request_.parameters) >= 1
+        settle()
+        assert not works()
+        assert issuer.end_sessions(minted.ref, request_.parameters) == 0
+
+    def test_preflight_sees_the_live_system(
+        self, issuer: Issuer, request_: MintRequest, impossible: tuple[JsonMap, JsonMap] | None
+    ) -> None:
+        """No problems for what can be minted; sentences for what cannot; nothing is made by looking."""
+        if not isinstance(issuer, Preflight):
+            pytest.skip("has no preflight")
+        assert list(issuer.preflight(request_.scope, request_.parameters)) == []
+        assert list(issuer.find(query(request_))) == []
+        scope, parameters = needed(impossible, "nothing impossible given")
+        problems = list(issuer.preflight(scope, parameters))
+        assert problems
+        assert all(isinstance(problem, str) and problem for problem in problems)
