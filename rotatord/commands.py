@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rotatord.model import JsonMap
+from rotatord.model import JsonMap, Reason
 
 
 class Right(StrEnum):
@@ -174,6 +174,13 @@ VERBS = _verbs(
     ),
     Verb(name="unpause", right=Right.POLICY, schema=ReasonOptional, help="End the pause.", installation=True),
 )
+
+
+def right_of(verb: str, arguments: JsonMap) -> Right:
+    """The right that this use of a verb needs: to call a version compromised sets aside freezes and forces a death."""
+    if verb == "rotate" and arguments.get("reason") == Reason.COMPROMISED:
+        return Right.OVERRIDE
+    return VERBS[verb].right
 
 
 def parse(verb: str, credential: str, actor: str, arguments: JsonMap) -> Command:

@@ -1,0 +1,148 @@
+"""The service over a journal: requests become amendments, and the daemon is woken to carry them out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from rotatord.api.service import Facts, Finding, Stray
+from rotatord.clock import Clock, Ids
+from rotatord.commands import Command
+from rotatord.errors import JournalError, Refused
+from rotatord.model import Event, Record
+from rotatord.ports import Amendment, Journal
+
+Accept = Callable[[Record, Command, datetime, Ids], Amendment]
+
+PAUSED = "paused"  # fact: who paused the installation, when and why
+READ_ONLY = "read_only"  # fact: why nothing is written outside
+INSTALLATION = "installation"  # fact: this deployment's identity
+PROBED = "probed_at"  # fact: when readiness last proved that the journal can be written
+# A readiness probe may come every second; the disk is asked no more often than this.
+PROBE_EVERY = timedelta(seconds=10)
+
+
+def _nothing_to_report(*_: object) -> Sequence[Finding]:
+    return ()
+
+
+def _no_strays() -> Sequence[Stray]:
+    return ()
+
+
+def _no_reload() -> Sequence[str]:
+    raise Refused("this daemon cannot load its configuration anew")
+
+
+class JournalService:
+    """Implements :class:`rotatord.api.service.Service`. What the journal cannot know, the daemon lends as callables."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        ids: Ids,
+        accept: Accept,
+        wake: Callable[[], None],
+        *,
+        version: str = "",
+        check: Callable[[Sequence[str]], Sequence[Finding]] = _nothing_to_report,
+        strays: Callable[[], Sequence[Stray]] = _no_strays,
+        reload: Callable[[], Sequence[str]] = _no_reload,
+        alive: Callable[[], Sequence[Finding]] = _nothing_to_report,
+        metrics: Callable[[], bytes] = bytes,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._ids = ids
+        self._accept = accept
+        self._wake = wake
+        self._version = version
+        self.check = check
+        self.strays = strays
+        self.reload = reload
+        self.alive = alive
+        self.metrics = metrics
+        self._probe = threading.Lock()
+        self._probed: datetime | None = None
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def facts(self) -> Facts:
+        return Facts(
+            installation=self._journal.fact(INSTALLATION) or "",
+            version=self._version,
+            read_only=self._journal.fact(READ_ONLY) or "",
+            paused=self._journal.fact(PAUSED) or "",
+        )
+
+    def names(self) -> Sequence[str]:
+        return self._journal.names()
+
+    def record(self, name: str) -> Record:
+        record = self._journal.get(name)
+        if record is None:
+            raise KeyError(name)
+        return record
+
+    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
+        return self._journal.records(after=after, limit=limit)
+
+    def request(self, command: Command) -> Record | None:
+        if command.credential:
+            now = self._clock.now()
+            record = self._journal.amend(command.credential, lambda record: self._accept(record, command, now, self._ids))
+        else:
+            record = None
+            self._pause(command)
+        self._wake()
+        return record
+
+    def attempt(self, record: Record, command: Command) -> Amendment:
+        return self._accept(record, command, self._clock.now(), self._ids)
+
+    def events(self, credential: str | None, *, after: int, limit: int) -> Sequence[Event]:
+        return self._journal.replay(credential, after=after, limit=limit)
+
+    def counts(self) -> dict[str, int]:
+        return self._journal.counts(self._clock.now())
+
+    def ready(self) -> Sequence[Finding]:
+        try:
+            self._prove_writable()
+            read_only = self._journal.fact(READ_ONLY)
+        except JournalError as error:
+            return (Finding(subject="journal", ok=False, detail=f"cannot be written: {error}"),)
+        return (
+            Finding(subject="journal", ok=True, detail="can be written"),
+            Finding(subject="read_only", ok=not read_only, detail=read_only or "no"),
+            *self.alive(),
+        )
+
+    def _prove_writable(self) -> None:
+        now = self._clock.now()
+        with self._probe:
+            if self._probed is not None and timedelta(0) <= now - self._probed < PROBE_EVERY:
+                return
+            self._journal.set_fact(PROBED, now.isoformat())
+            self._probed = now
+
+    def _pause(self, command: Command) -> None:
+        now = self._clock.now()
+        reason = command.arguments.get("reason", "")
+        paused = command.verb == "pause"
+        if not paused and self._journal.fact(PAUSED) is None:
+            raise Refused("the installation is not paused")
+        event = Event(
+            id=self._ids.new("evt"),
+            time=now,
+            actor=command.actor,
+            action=command.verb,
+            credential="",
+            outcome="done",
+            reason=reason,
+        )
+        words = f"by {command.actor} at {now.isoformat(timespec='seconds')}" + (f": {reason}" if reason else "")
+        self._journal.set_fact(PAUSED, words if paused else None, [event])

@@ -1,0 +1,119 @@
+"""The answers of the reading part of the API, over any service: the daemon's own, or one over a journal opened to look."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from rotatord import views
+from rotatord.api.service import Service
+from rotatord.errors import RotatordError
+from rotatord.model import Event, JsonMap, Record
+from rotatord.views import plain
+from rotatord.why import why
+
+EVENTS_SCHEMA = "rotatord.events/v1"
+STRAYS_SCHEMA = "rotatord.strays/v1"
+CHECK_SCHEMA = "rotatord.check/v1"
+_HISTORY = 100  # events of the last rotation that ``why`` shows
+_LOOK_BACK = 1000  # among so many of the credential's latest
+_PAGE = 1000
+
+
+class UnknownNameError(RotatordError):
+    """There is no credential of this name; ``suggestions`` are the nearest that exist."""
+
+    def __init__(self, name: str, suggestions: Sequence[str]) -> None:
+        super().__init__(f"there is no credential {name!r}")
+        self.suggestions = tuple(suggestions)
+
+
+def known(service: Service, name: str) -> Record:
+    """The record of this name. Raises UnknownNameError."""
+    try:
+        return service.record(name)
+    except KeyError:
+        raise UnknownNameError(name, difflib.get_close_matches(name, service.names(), n=3, cutoff=0.6)) from None
+
+
+def status(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
+    """A page of ``rotatord.status/v1``; ``next`` is where the next page starts, None on the last."""
+    page = service.records(after=after, limit=limit)
+    body = views.status_page(page, service.now(), plain(service.facts()))
+    return body | {"next": page[-1].name if len(page) == limit else None}
+
+
+def credential(service: Service, name: str) -> JsonMap:
+    """``rotatord.status/v1`` with one credential. Raises UnknownNameError."""
+    return views.status_page([known(service, name)], service.now(), plain(service.facts())) | {"next": None}
+
+
+def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
+    """A page of ``rotatord.plan/v1``, by name like ``status``; within a page what is next comes first."""
+    page = service.records(after=after, limit=limit)
+    body = views.plan_page(page, service.now(), plain(service.facts()))
+    return body | {"next": page[-1].name if len(page) == limit else None}
+
+
+def explain(service: Service, name: str) -> JsonMap:
+    """``rotatord.why/v1``. Raises UnknownNameError."""
+    record = known(service, name)
+    return why(record, service.now(), service.attempt, history(service, record))
+
+
+def events(service: Service, name: str | None, *, after: int = 0, limit: int = 500, tail: int | None = None) -> JsonMap:
+    """``rotatord.events/v1``: what follows ``after``, or the last ``tail``. ``last``: pass it as ``after`` to go on."""
+    if name is not None:
+        known(service, name)
+    found = latest(service, name, tail) if tail is not None else list(service.events(name, after=after, limit=limit))
+    reached = found[-1].seq if found else last_seq(service) if tail is not None else after
+    return {"schema": EVENTS_SCHEMA, "events": plain(found), "last": reached}
+
+
+def strays(service: Service) -> JsonMap:
+    """``rotatord.strays/v1``. Raises Retryable when nobody can tell."""
+    return {"schema": STRAYS_SCHEMA, "strays": plain(service.strays())}
+
+
+def check(service: Service, names: Sequence[str]) -> JsonMap:
+    """``rotatord.check/v1``. Raises UnknownNameError."""
+    for name in names:
+        known(service, name)
+    return {"schema": CHECK_SCHEMA, "findings": plain(service.check(names))}
+
+
+def history(service: Service, record: Record) -> list[Event]:
+    """The events of the open or last rotation, oldest first: a rotation that has ended lives on in them."""
+    wanted = record.rotation.id if record.rotation else record.last.id if record.last else None
+    if wanted is None:
+        return []
+    return [event for event in latest(service, record.name, _LOOK_BACK) if event.rotation == wanted][-_HISTORY:]
+
+
+def latest(service: Service, name: str | None, count: int) -> list[Event]:
+    """The last ``count`` events. The log is read forwards only, so look at an ever longer end of it until that is enough."""
+    last, span = last_seq(service), max(count, 1)
+    while True:
+        after = max(0, last - span)
+        found: list[Event] = []
+        position = after
+        while page := service.events(name, after=position, limit=_PAGE):
+            found = [*found, *page][-count:] if count else []
+            position = page[-1].seq
+        if len(found) >= count or after == 0:
+            return found
+        span *= 4
+
+
+def last_seq(service: Service) -> int:
+    """The number of the newest event, 0 when there is none: the smallest that nothing follows, found by halving."""
+    low, high = 0, 1
+    while service.events(None, after=high, limit=1):
+        low, high = high + 1, high * 2
+    while low < high:
+        middle = (low + high) // 2
+        if service.events(None, after=middle, limit=1):
+            low = middle + 1
+        else:
+            high = middle
+    return low

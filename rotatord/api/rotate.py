@@ -1,0 +1,79 @@
+"""Rotating many credentials with one wish: which ones, and what became of the wish for each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rotatord.api.service import Service
+from rotatord.commands import parse
+from rotatord.errors import Refused
+from rotatord.model import JsonMap, Record, Standing
+
+OUTCOMES_SCHEMA = "rotatord.outcomes/v1"
+_PAGE = 500
+
+
+class RotateSelection(BaseModel):
+    """Names, or everything that matches issuer, owner and labels together. ``dry_run``: only say what would happen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    names: Annotated[list[str], Field(max_length=10_000)] = []
+    issuer: str | None = None
+    owner: str | None = None
+    selector: dict[str, str] = {}
+    reason: Literal["manual", "compromised"] = "manual"
+    comment: Annotated[str, Field(max_length=2000)] = ""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> RotateSelection:
+        chosen = self.issuer is not None or self.owner is not None or bool(self.selector)
+        if bool(self.names) == chosen:
+            raise ValueError("name credentials, or choose them by issuer, owner or selector; not both, not neither")
+        return self
+
+    def wants(self, record: Record) -> bool:
+        """Whether the selection, not made by name, covers this record."""
+        spec = record.spec
+        return (
+            record.standing not in {Standing.RETIRED, Standing.FORGOTTEN}
+            and self.issuer in {None, spec.issuer}
+            and self.owner in {None, spec.owner}
+            and all(spec.labels.get(key) == value for key, value in self.selector.items())
+        )
+
+
+def rotate(service: Service, actor: str, selection: RotateSelection) -> JsonMap:
+    """Ask for a rotation of each; a refusal of one does not keep the others from it. Raises KeyError for unknown names."""
+    names = list(dict.fromkeys(selection.names)) or _chosen(service, selection)
+    return {
+        "schema": OUTCOMES_SCHEMA,
+        "dry_run": selection.dry_run,
+        "outcomes": [_ask(service, actor, selection, name) for name in names],
+    }
+
+
+def _chosen(service: Service, selection: RotateSelection) -> list[str]:
+    names: list[str] = []
+    after = ""
+    while page := service.records(after=after, limit=_PAGE):
+        names.extend(record.name for record in page if selection.wants(record))
+        after = page[-1].name
+    return names
+
+
+def _ask(service: Service, actor: str, selection: RotateSelection, name: str) -> JsonMap:
+    command = parse("rotate", name, actor, {"reason": selection.reason, "comment": selection.comment})
+    record = service.record(name)
+    before = {"name": name, "last_rotation": record.last.id if record.last else None}
+    try:
+        if selection.dry_run:
+            service.attempt(record, command)
+            return before | {"accepted": True, "message": "would be rotated"}
+        service.request(command)
+    except Refused as refusal:
+        return before | {"accepted": False, "message": str(refusal)}
+    return before | {"accepted": True, "message": "asked for"}

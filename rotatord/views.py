@@ -1,0 +1,316 @@
+"""What people see of a record, as JSON-like values. Pure; never a secret; says so where it cannot tell.
+
+Times are ISO 8601 in UTC, durations seconds. :data:`STATUS_FIELDS` documents the schema ``rotatord.status/v1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from rotatord import policy
+from rotatord.clock import Instant
+from rotatord.machine import TABLE, Place, Row
+from rotatord.model import Debt, JsonMap, Owing, Record, Rotation, Standing, State, Version, Way
+
+STATUS_SCHEMA = "rotatord.status/v1"
+PLAN_SCHEMA = "rotatord.plan/v1"
+
+# The schema of one credential in ``status``; within v1 fields may be added, never taken away or given another meaning.
+STATUS_FIELDS: dict[str, str] = {
+    "name": "the credential",
+    "state": (
+        "the state of the open rotation (`planned`, `staged`, `proven`, `published`, `reloaded`, `verified`, "
+        "`discarding`), or `halted`; "
+        "without one: `quiet`, `revoking` (old versions still have to die), `expired`, `empty` (no version yet), "
+        "or the standing where that is not `managed`"
+    ),
+    "standing": "`new`, `unmanaged`, `managed`, `behind`, `forgotten` or `retired`",
+    "way": "of the open rotation: `forward`, `back` or `repair`; else null",
+    "generation": "of the current version; null when there is none",
+    "fingerprint": "keyed, of the current version; null when there is none",
+    "version": "the label that consumers attest: generation and the start of the fingerprint; null when there is none",
+    "minted_at": "of the current version",
+    "expires_at": "of the current version; null when it does not expire",
+    "next_rotation_at": "when the next rotation is due; null while one is open, or when nothing makes it due",
+    "reason": (
+        "of the open rotation, else of the next: `due`, `expiring`, `compromised`, `scope_changed`, `manual`; "
+        "null when none is due"
+    ),
+    "overlap_until": "when the overlap of the open rotation ends; null when none runs",
+    "owed_revocations": "how many versions are not yet proven dead, as far as is known (see `cannot_tell`)",
+    "last_rotation": "the one that ended last: `id`, `reason`, `way`, `state`, `started_at`, `finished_at`, `error`; or null",
+    "rotation": (
+        "the open one: `id`, `reason`, `way`, `state`, `step` (what comes next), `since`, `deadline`, `due_at`, `attempts`, "
+        "`started_at`, `actor`; or null"
+    ),
+    "halt": "`code`, `message`, `at`; null when not halted. `why` shows the ways out",
+    "holds": "each: `owner`, `until`, `reason`",
+    "leaks": "versions known to be compromised; each: `generation`, `ref`, `at`, `deadline`, `contained_at`, `actor`",
+    "drift": "destinations that do not hold the current version; each: `destination`, `what`, `seen_at`",
+    "inspected_at": "when the destinations were last read; null: never",
+    "asked": "what a person asked for and the next unit of work takes up: `verb`, `actor`, `at`, `reason`; or null",
+    "waiting": "why nothing happens right now; empty when something does, or nothing has to",
+    "forecast": "what will go wrong if nothing changes, days ahead; each a sentence",
+    "needs_person": "what waits for a person; each a sentence",
+    "cannot_tell": "what is not known right now; each a sentence",
+    "issuer": "its name in the configuration",
+    "owner": "as declared",
+    "policy": "its name",
+}
+
+
+def plain(value: Any) -> Any:
+    """Frozen nouns as JSON-like values."""
+    match value:
+        case Enum():
+            return value.value
+        case None | str() | bool() | int() | float():
+            return value
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").replace(".000Z", "Z")
+        case timedelta():
+            return value.total_seconds()
+        case Instant():
+            return plain(value.wall)
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+    if is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    return str(value)
+
+
+def state_of(record: Record, now: datetime) -> str:
+    """The one word of the status table; see ``STATUS_FIELDS``."""
+    if record.rotation is not None:
+        return "halted" if record.rotation.halt else record.rotation.state.value
+    if record.standing is not Standing.MANAGED:
+        return record.standing.value
+    if record.current is None:
+        return "empty"
+    if record.current.expires_at is not None and record.current.expires_at <= now:
+        return "expired"
+    return "revoking" if record.ledger else "quiet"
+
+
+def row_of(rotation: Rotation) -> Row | None:
+    """The line of the lifecycle table that the rotation stands on; None once it has ended."""
+    return TABLE.get(Place(rotation.state, rotation.way))
+
+
+def deadline_of(rotation: Rotation) -> datetime | None:
+    """When the present state fails by itself; None where it may last."""
+    row = row_of(rotation)
+    if row is None or row.limit is None:
+        return rotation.hard_deadline
+    limit: timedelta = getattr(rotation.plan.policy, row.limit)
+    return rotation.since + limit
+
+
+def overlap_until(record: Record) -> datetime | None:
+    """When the overlap that runs now ends by the plan; evidence may stretch it."""
+    rotation = record.rotation
+    if rotation is None or rotation.timer is None or (rotation.state, rotation.way) != (State.VERIFIED, Way.FORWARD):
+        return None
+    overlap = rotation.plan.policy.overlap
+    if rotation.plan.policy.unproven_overlap is not None:
+        overlap = max(overlap, rotation.plan.policy.unproven_overlap)
+    return min(filter(None, (rotation.timer.wall + overlap, rotation.hard_deadline)))
+
+
+def owed(ledger: Iterable[Debt]) -> int:
+    """How many versions are known that must still be proven dead."""
+    return sum(item.owing is not Owing.DEAD for debt in ledger for item in debt.owed)
+
+
+def status(record: Record, now: datetime) -> JsonMap:
+    """One credential of ``rotatord.status/v1``."""
+    rotation, current = record.rotation, record.current
+    due = policy.due(record, now)
+    next_at = None if rotation or record.standing not in {Standing.NEW, Standing.MANAGED} else due.at
+    reason = rotation.reason if rotation else due.reason
+    return {
+        "name": record.name,
+        "state": state_of(record, now),
+        "standing": record.standing.value,
+        "way": rotation.way.value if rotation else None,
+        **_current(current),
+        "next_rotation_at": plain(next_at),
+        "reason": plain(reason),
+        "overlap_until": plain(overlap_until(record)),
+        "owed_revocations": owed(record.ledger),
+        "last_rotation": plain(record.last),
+        "rotation": _open(rotation) if rotation else None,
+        "halt": plain(rotation.halt) if rotation else None,
+        "holds": plain([hold for hold in record.holds if hold.until > now]),
+        "leaks": plain(record.leaks),
+        "drift": plain(record.drift),
+        "inspected_at": plain(record.inspected_at),
+        "asked": plain(record.asked),
+        "waiting": waiting(record, now),
+        "forecast": forecast(record, now),
+        "needs_person": needs_person(record, now),
+        "cannot_tell": cannot_tell(record),
+        "issuer": record.spec.issuer,
+        "owner": record.spec.owner,
+        "policy": record.spec.policy.name,
+    }
+
+
+def _current(current: Version | None) -> JsonMap:
+    return {
+        "generation": current.generation if current else None,
+        "fingerprint": current.fingerprint if current else None,
+        "version": current.label if current else None,
+        "minted_at": plain(current.minted_at) if current else None,
+        "expires_at": plain(current.expires_at) if current else None,
+    }
+
+
+def _open(rotation: Rotation) -> JsonMap:
+    row = row_of(rotation)
+    return {
+        "id": rotation.id,
+        "reason": rotation.reason.value,
+        "way": rotation.way.value,
+        "state": rotation.state.value,
+        "step": row.step.value if row else None,
+        "since": plain(rotation.since),
+        "deadline": plain(deadline_of(rotation)),
+        "due_at": plain(rotation.due_at),
+        "attempts": rotation.attempts,
+        "started_at": plain(rotation.started_at),
+        "actor": rotation.actor,
+    }
+
+
+def forecast(record: Record, now: datetime) -> list[str]:
+    """What the policy foresees, each a sentence."""
+    return [str(line) for line in policy.forecast(record, now)]
+
+
+def waiting(record: Record, now: datetime) -> str:
+    """Why nothing happens right now; empty when there is nothing to explain."""
+    rotation = record.rotation
+    if rotation is not None:
+        return rotation.halt.message if rotation.halt else rotation.waiting or rotation.error
+    if record.held_for_person:
+        return record.held_for_person
+    if record.backoff_until is not None and record.backoff_until > now:
+        return f"backing off until {plain(record.backoff_until)} after {record.failures} rotations rolled back in a row"
+    errors = [f"revoking: {debt.error}" for debt in record.ledger if debt.error]
+    return errors[0] if errors else ""
+
+
+def needs_person(record: Record, now: datetime) -> list[str]:
+    """What only a person can end, and what has run past its time."""
+    found: list[str] = []
+    if record.rotation is not None and record.rotation.halt is not None:
+        found.append(f"halted ({record.rotation.halt.code}): {record.rotation.halt.message}")
+    if record.held_for_person:
+        found.append(record.held_for_person)
+    if record.standing is Standing.UNMANAGED:
+        found.append("its destination holds a value that rotatord did not make: adopt it, or set on_unknown: replace")
+    if record.standing is Standing.BEHIND:
+        found.append("its destination knows more than this journal: rebuild it")
+    expires_at = record.current.expires_at if record.current else None
+    if expires_at is not None and record.standing is Standing.MANAGED:
+        if expires_at <= now:
+            found.append(f"its current version expired at {plain(expires_at)}")
+        elif expires_at - now <= record.spec.policy.alarm_before and _stuck(record):
+            found.append(f"its current version expires at {plain(expires_at)} and no rotation is under way to replace it")
+    found.extend(f"{drift.destination} holds a foreign value" for drift in record.drift if drift.what == "foreign")
+    if record.renew_error:
+        found.append(f"its current version could not be renewed: {record.renew_error}")
+    return found
+
+
+def _stuck(record: Record) -> bool:
+    return record.rotation is None or record.rotation.halt is not None or record.rotation.way is not Way.FORWARD
+
+
+def cannot_tell(record: Record) -> list[str]:
+    """What is not known right now, so that nobody takes silence for health."""
+    found: list[str] = []
+    if record.standing in {Standing.MANAGED, Standing.BEHIND} and record.inspected_at is None and record.rotation is None:
+        found.append("its destinations have not been read yet, so whether they hold the current version is unknown")
+    found.extend(
+        f"{drift.destination} could not be read at {plain(drift.seen_at)}"
+        for drift in record.drift
+        if drift.what == "unreadable"
+    )
+    found.extend(
+        f"the answer of a mint of rotation {debt.rotation} was lost: whether it left a version behind "
+        f"is known at {plain(debt.sweep_until)}"
+        for debt in record.ledger
+        if debt.sweep_until is not None
+    )
+    return found
+
+
+def status_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
+    """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused."""
+    return {
+        "schema": STATUS_SCHEMA,
+        "at": plain(now),
+        **installation,
+        "credentials": [status(record, now) for record in records],
+    }
+
+
+def plan(record: Record, now: datetime) -> JsonMap:
+    """What happens next to one credential and when: one row of ``rotatord.plan/v1``."""
+    due = policy.due(record, now)
+    rotation = record.rotation
+    spec = rotation.plan if rotation else record.spec
+    return {
+        "name": record.name,
+        "state": state_of(record, now),
+        "at": plain(now if rotation else due.at),
+        "reason": plain(rotation.reason if rotation else due.reason),
+        "why": _next_words(rotation) if rotation else due.why,
+        "blocked_by": plain(getattr(due, "blocked_by", None)) if rotation is None else None,
+        "destinations": [destination.id for destination in spec.destinations],
+        "consumers": [consumer.name for consumer in spec.consumers],
+        "waves": len(spec.waves),
+        "overlap_seconds": spec.policy.overlap.total_seconds(),
+        "owed_revocations": owed(record.ledger),
+        "forecast": forecast(record, now),
+        "notes": _notes(record),
+    }
+
+
+def _next_words(rotation: Rotation) -> str:
+    row = row_of(rotation)
+    step = row.step.value if row else "nothing"
+    return f"rotation {rotation.id} is {rotation.state.value}, {rotation.way.value}; next: {step}"
+
+
+def _notes(record: Record) -> list[str]:
+    spec = record.rotation.plan if record.rotation else record.spec
+    notes = [
+        f"{consumer.name} reads the new value by itself as soon as it is published; its wave orders nothing"
+        for consumer in spec.consumers
+        if consumer.refresh_within is not None and len(spec.waves) > 1
+    ]
+    if spec.policy.unproven_overlap is not None:
+        notes.append(f"consumers without proof are believed after {spec.policy.unproven_overlap}")
+    if spec.policy.allow_downtime:
+        notes.append("minting ends the old value at once: there is downtime")
+    if record.standing is Standing.UNMANAGED:
+        notes.append("nothing is written until it is adopted")
+    if record.standing is Standing.BEHIND:
+        notes.append("nothing is written until it is rebuilt")
+    return notes
+
+
+def plan_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
+    """``rotatord.plan/v1``: what is next first; what nothing makes due comes last."""
+    rows = [plan(record, now) for record in records]
+    rows.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
+    return {"schema": PLAN_SCHEMA, "at": plain(now), **installation, "credentials": rows}

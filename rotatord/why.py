@@ -1,0 +1,198 @@
+"""Why a credential stands where it stands: what makes it due, what the gate saw, what is owed, and the ways out of a halt.
+
+Pure. The ways out are not described from memory: each is tried on the record by the very function that would carry it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from rotatord import policy, views
+from rotatord.commands import Command, parse
+from rotatord.errors import Refused
+from rotatord.model import Debt, Event, JsonMap, Record, Rotation, Standing, Version
+from rotatord.ports import Amendment
+from rotatord.views import plain
+
+WHY_SCHEMA = "rotatord.why/v1"
+TRIAL = "to see what it would do"
+
+# What each way out means, in the words of the manual.
+MEANINGS: dict[str, str] = {
+    "retry": "take the step that failed once more",
+    "replan": "give this rotation up and plan a new one from the configuration in force",
+    "remint": "leave what was minted to the ledger and mint again",
+    "accept": "take the present state as good, on your word and with your reason recorded",
+    "skip_consumer": "go on without this consumer, on your word and with your reason recorded",
+    "rollback": "turn back to the version that this rotation replaces",
+}
+
+Attempt = Callable[[Record, Command], Amendment]
+
+
+def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event] = ()) -> JsonMap:
+    """``rotatord.why/v1``. ``attempt`` says what a command would make of the record, or raises Refused."""
+    return {
+        "schema": WHY_SCHEMA,
+        "at": plain(now),
+        "name": record.name,
+        "summary": summary(record, now),
+        "status": views.status(record, now),
+        "due": plain(policy.due(record, now)),
+        "rotation": _rotation(record.rotation) if record.rotation else None,
+        "ways_out": ways_out(record, attempt),
+        "live": live(record),
+        "ledger": [_debt(debt) for debt in record.ledger],
+        "asked": plain(record.asked),
+        "failures": record.failures,
+        "backoff_until": plain(record.backoff_until),
+        "history": [plain(event) for event in history],
+    }
+
+
+def summary(record: Record, now: datetime) -> str:
+    """The answer in a sentence."""
+    rotation = record.rotation
+    if rotation is not None and rotation.halt is not None:
+        return f"halted since {plain(rotation.halt.at)}: {rotation.halt.message}"
+    if rotation is not None:
+        row = views.row_of(rotation)
+        doing = f"rotating ({rotation.reason.value}): {rotation.state.value}, {rotation.way.value}"
+        held_up = rotation.waiting or rotation.error
+        return f"{doing}; next: {row.step.value if row else 'nothing'}" + (f"; waiting: {held_up}" if held_up else "")
+    if record.standing not in {Standing.MANAGED, Standing.NEW}:
+        needs = views.needs_person(record, now)
+        return needs[0] if needs else f"{record.standing.value}: nothing is done to it"
+    due = policy.due(record, now)
+    blocked = views.waiting(record, now)
+    return due.why + (f"; but {blocked}" if blocked else "")
+
+
+def _rotation(rotation: Rotation) -> JsonMap:
+    row = views.row_of(rotation)
+    return {
+        "id": rotation.id,
+        "reason": rotation.reason.value,
+        "actor": rotation.actor,
+        "way": rotation.way.value,
+        "state": rotation.state.value,
+        "step": row.step.value if row else None,
+        "since": plain(rotation.since),
+        "deadline": plain(views.deadline_of(rotation)),
+        "hard_deadline": plain(rotation.hard_deadline),
+        "due_at": plain(rotation.due_at),
+        "waiting": rotation.waiting,
+        "error": rotation.error,
+        "attempts": rotation.attempts,
+        "rollback": rotation.rollback,
+        "accepted_risk": rotation.accepted_risk,
+        "leg": rotation.leg,
+        "wave": rotation.wave,
+        "base": _version(rotation.base),
+        "base_healthy": rotation.base_healthy,
+        "new": _version(rotation.new),
+        "suspension": plain(rotation.suspension),
+        "gate": plain(rotation.evidence),
+        "written": plain(rotation.written),
+        "reloaded": plain(rotation.reloaded),
+        "halt": plain(rotation.halt),
+    }
+
+
+def _version(version: Version | None) -> JsonMap | None:
+    """A version as it may be shown; its digests are for leak matching only."""
+    if version is None:
+        return None
+    shown: JsonMap = plain(version)
+    del shown["digests"]
+    return shown | {"label": version.label}
+
+
+def _debt(debt: Debt) -> JsonMap:
+    return {
+        "rotation": debt.rotation,
+        "issuer": debt.issuer,
+        "opened_at": plain(debt.opened_at),
+        "due_at": plain(debt.due_at),
+        "attempts": debt.attempts,
+        "error": debt.error,
+        "sweep_until": plain(debt.sweep_until),
+        "abandoned": list(debt.abandoned),
+        "kept": debt.kept,
+        "owed": [
+            {
+                "generation": item.version.generation,
+                "version": item.version.label,
+                "ref": item.version.ref,
+                "reason": item.reason,
+                "owing": item.owing.value,
+                "revoked_at": plain(item.revoked_at),
+                "proofs": item.proofs,
+                "proof": item.proof,
+                "forced": item.forced,
+            }
+            for item in debt.owed
+        ],
+    }
+
+
+def live(record: Record) -> list[JsonMap]:
+    """Every version that may still be accepted by its issuer, as far as this journal knows, and why it is there."""
+    found: dict[tuple[str, int], JsonMap] = {}
+
+    def add(version: Version | None, role: str) -> None:
+        if version is not None:
+            key = (version.ref, version.generation)
+            entry = found.setdefault(key, {"version": version.label, "ref": version.ref, "roles": []})
+            entry["roles"].append(role)
+
+    add(record.current, "current")
+    if record.rotation is not None:
+        add(record.rotation.base, "base of the open rotation")
+        add(record.rotation.new, "new in the open rotation")
+    for debt in record.ledger:
+        for item in debt.owed:
+            add(item.version, f"owed ({item.reason}): {item.owing.value}")
+    return list(found.values())
+
+
+def ways_out(record: Record, attempt: Attempt) -> list[JsonMap]:
+    """What a person may do about the open rotation, each tried on the record: possible, and what it leads to, or why not."""
+    rotation = record.rotation
+    if rotation is None:
+        return []
+    commands = [("rollback", {"reason": TRIAL}, "rollback", "rotatord rollback {name}")]
+    if rotation.halt is not None:
+        commands = [
+            *(("resume", {"how": how}, how, f"rotatord resume {{name}} --{how}") for how in ("retry", "replan", "remint")),
+            ("resume", {"how": "accept", "reason": TRIAL}, "accept", "rotatord resume {name} --accept --reason …"),
+            *(
+                (
+                    "resume",
+                    {"how": "skip_consumer", "consumer": consumer.name, "reason": TRIAL},
+                    "skip_consumer",
+                    f"rotatord resume {{name}} --skip-consumer {consumer.name} --reason …",
+                )
+                for consumer in rotation.plan.consumers
+            ),
+            *commands,
+        ]
+    return [
+        {"command": line.format(name=record.name), "meaning": MEANINGS[how]}
+        | _trial(record, attempt, parse(verb, record.name, "why", dict(arguments)))
+        for verb, arguments, how, line in commands
+    ]
+
+
+def _trial(record: Record, attempt: Attempt, command: Command) -> JsonMap:
+    try:
+        after = attempt(record, command).record
+    except Refused as refusal:
+        return {"possible": False, "leads_to": str(refusal)}
+    rotation = after.rotation
+    if rotation is None:
+        return {"possible": True, "leads_to": "ends this rotation" + (" and starts another" if after.asked else "")}
+    row = views.row_of(rotation)
+    place = f"{rotation.state.value}, {rotation.way.value}"
+    return {"possible": True, "leads_to": place + (f"; next: {row.step.value}" if row else "")}
