@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from rotatord.model import JsonMap
-from rotatord.ports import Issuer, MintRequest, Traits
+from rotatord.model import Destination, JsonMap, Marker, Slot
+from rotatord.ports import Backend, Consumer, Health, Issuer, MintRequest, Published, Traits
 from rotatord.secret import Secret
+from rotatord.testing.backend import FakeBackend
+from rotatord.testing.consumer import FakeConsumer, FakeHealth
+from rotatord.testing.contracts.backend import BackendContract, Placing
+from rotatord.testing.contracts.consumer import ConsumerContract
+from rotatord.testing.contracts.health import HealthContract
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import FullIssuer
@@ -147,3 +155,169 @@ class TestInPlaceIssuer(TestFakeIssuer):
     """Minting ends the old value."""
 
     traits = Traits(fields=("token",), strategy="in_place", max_live=1, scope_proof="sampled")
+
+
+class TestFakeBackend(BackendContract):
+    """The store of the simulations."""
+
+    @pytest.fixture
+    def fake(self, world: World) -> FakeBackend:
+        return world.add_backend()
+
+    @pytest.fixture
+    def backend(self, fake: FakeBackend) -> Backend:
+        return fake
+
+    @pytest.fixture
+    def place(self) -> Placing:
+        paths = itertools.count(1)
+
+        def place(keys: dict[str, str] | None = None, version_key: str | None = None) -> Destination:
+            address = {"path": f"app-{next(paths)}"}
+            return Destination(backend="store", address=address, keys=keys or {"TOKEN": "token"}, version_key=version_key)
+
+        return place
+
+    @pytest.fixture
+    def raw_bytes(self, fake: FakeBackend) -> Callable[[], bytes] | None:
+        return fake.raw
+
+    @pytest.fixture
+    def reader(self, fake: FakeBackend) -> Callable[[Destination], dict[str, str]] | None:
+        return lambda destination: fake.document(destination) or {}
+
+    @pytest.fixture
+    def tamper(self, fake: FakeBackend) -> Callable[[Destination], None] | None:
+        return lambda destination: fake.tamper(destination, {"TOKEN": "edited by hand"})
+
+    @pytest.fixture
+    def plant(self, fake: FakeBackend) -> Callable[[Destination], None] | None:
+        return lambda destination: fake.tamper(destination, {"TOKEN": "theirs"}, keep_marker=False)
+
+    @pytest.fixture
+    def denied(self, world: World) -> Backend | None:
+        other = world.add_backend("denied")
+        other.deny("read", "write", "clear")
+        return other
+
+    @pytest.fixture
+    def unreachable(self, world: World) -> Backend | None:
+        other = world.add_backend("unreachable")
+        other.down = True
+        return other
+
+
+class TestFakeConsumer(ConsumerContract):
+    """Three instances that attest."""
+
+    evidence = "attestation"
+
+    @pytest.fixture
+    def home(self, world: World) -> Destination:
+        world.add_issuer()
+        world.add_backend()
+        return world.destination("cred")
+
+    def make(self, world: World, home: Destination, name: str = "app", **settings: Any) -> FakeConsumer:
+        return world.add_consumer(name, world.issuers["issuer"], home, evidence=self.evidence, copies=3, **settings)
+
+    @pytest.fixture
+    def fake(self, world: World, home: Destination) -> FakeConsumer:
+        return self.make(world, home)
+
+    @pytest.fixture
+    def consumer(self, fake: FakeConsumer) -> Consumer:
+        return fake
+
+    @pytest.fixture
+    def publish(self, world: World, home: Destination) -> Callable[[], Published]:
+        numbers = itertools.count(1)
+        return lambda: published(world, home, next(numbers))
+
+    @pytest.fixture
+    def copies(self) -> int | None:
+        return 3
+
+    @pytest.fixture
+    def loads(self, fake: FakeConsumer) -> Callable[[], int] | None:
+        return lambda: len(fake.tokens)
+
+    @pytest.fixture
+    def deaf(self, world: World, home: Destination) -> Consumer | None:
+        published(world, home, 0)
+        return self.make(world, home, "deaf", applies_after=None)
+
+    @pytest.fixture
+    def refusing(self, world: World, home: Destination) -> Consumer | None:
+        published(world, home, 0)
+        return self.make(world, home, "refusing", refuses=lambda label: not label.startswith("0-"))
+
+    @pytest.fixture
+    def unreachable(self, world: World, home: Destination) -> Consumer | None:
+        other = self.make(world, home, "unreachable")
+        other.down = True
+        return other
+
+    @pytest.fixture
+    def hanging(self, world: World, home: Destination) -> Consumer | None:
+        return self.make(world, home, "hanging", hangs=True)
+
+
+class TestFakeRollout(TestFakeConsumer):
+    """A reload starts new instances."""
+
+    evidence = "rollout"
+
+    @pytest.fixture
+    def refusing(self) -> Consumer | None:
+        return None  # a rollout cannot say
+
+
+class TestFakeUnproven(TestFakeConsumer):
+    """Without any proof."""
+
+    evidence = "none"
+
+    @pytest.fixture
+    def refusing(self) -> Consumer | None:
+        return None
+
+
+class TestFakeHealth(HealthContract):
+    """A check that follows its consumer."""
+
+    def make(self, world: World, name: str, **settings: Any) -> FakeHealth:
+        return FakeHealth(world.clock, name=name, book=world.book, **settings)
+
+    @pytest.fixture
+    def health(self, world: World) -> Health:
+        return self.make(world, "well")
+
+    @pytest.fixture
+    def unhealthy(self, world: World) -> Health | None:
+        return self.make(world, "ill", says=("unhealthy", "says so"))
+
+    @pytest.fixture
+    def unreachable(self, world: World) -> Health | None:
+        other = self.make(world, "gone")
+        other.down = True
+        return other
+
+
+def published(world: World, home: Destination, number: int) -> Published:
+    """Mint a version and put it where consumers read it, a second after whatever was before."""
+    world.clock.advance(1)
+    issuer, backend = world.issuers["issuer"], world.backends["store"]
+    minted = issuer.issue(replace(REQUEST, rotation=f"rot_{number}", generation=number))
+    marker = Marker(
+        installation="here",
+        credential="cred",
+        rotation=f"rot_{number}",
+        generation=number,
+        ref=minted.ref,
+        fingerprint=f"{number:032x}"[::-1],
+        write=f"write-{number}",
+    )
+    backend.write(home, Slot.CURRENT, minted.fields, marker, backend.read(home, Slot.CURRENT).token)
+    at = world.clock.now()
+    return Published(credential="cred", label=marker.label, rotation=marker.rotation, token=f"reload-{number}", at=at)
