@@ -1,0 +1,99 @@
+"""The file backend under the backend contract, on a real directory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from backends.file import FileBackend, create
+from rotatord.formats import parse
+from rotatord.model import Destination
+from rotatord.ports import Surroundings
+from rotatord.testing.contracts.backend import BackendContract, Placing
+
+
+def opened(directory: Path, **settings: str) -> FileBackend:
+    surroundings = Surroundings(
+        installation="contract-installation",
+        state_dir=str(directory / "state"),
+        now=lambda: datetime(2026, 1, 5, tzinfo=UTC),
+        secret=lambda _: "",
+        base_dir=str(directory),
+    )
+    return create(settings, surroundings)
+
+
+class FileContract(BackendContract):
+    plugin = "file"
+    form: ClassVar[str]
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> FileBackend:
+        return opened(tmp_path)
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Placing:
+        numbers = itertools.count(1)
+
+        def fresh(keys: dict[str, str] | None = None, version_key: str | None = None) -> Destination:
+            address = {"path": str(tmp_path / f"document-{next(numbers)}"), "format": self.form}
+            return Destination(backend="file", address=address, keys=keys or {"TOKEN": "token"}, version_key=version_key)
+
+        return fresh
+
+    @pytest.fixture
+    def reopened(self, tmp_path: Path) -> Callable[[], FileBackend]:
+        return lambda: opened(tmp_path)
+
+    @pytest.fixture
+    def raw_bytes(self, tmp_path: Path) -> Callable[[], bytes]:
+        return lambda: b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    @pytest.fixture
+    def reader(self) -> Callable[[Destination], dict[str, str]]:
+        return lambda there: parse(self.form, Path(there.address["path"]).read_bytes()) or {}
+
+    @pytest.fixture
+    def tamper(self) -> Callable[[Destination], None]:
+        def change(there: Destination) -> None:
+            path = Path(there.address["path"])
+            path.write_bytes(path.read_bytes().replace(b"contract", b"tampered"))
+
+        return change
+
+    @pytest.fixture
+    def plant(self) -> Callable[[Destination], None]:
+        return lambda there: self.planted(Path(there.address["path"]))
+
+    def planted(self, path: Path) -> None:
+        path.write_text("TOKEN=somebody-elses\n")
+
+    @pytest.fixture
+    def denied(self, tmp_path: Path) -> FileBackend:
+        """Slots that we may not use, since others can look into them: the one refusal that holds for root too."""
+        (tmp_path / "open").mkdir(mode=0o755)
+        return opened(tmp_path, slots="open")
+
+
+class TestDotenv(FileContract):
+    form = "dotenv"
+
+
+class TestJson(FileContract):
+    form = "json"
+
+    def planted(self, path: Path) -> None:
+        path.write_text(json.dumps({"TOKEN": "somebody-elses"}))
+
+
+class TestYaml(FileContract):
+    form = "yaml"
+
+    def planted(self, path: Path) -> None:
+        path.write_text("TOKEN: somebody-elses\n")
