@@ -1,0 +1,27 @@
+"""Runs the migrations from within, on a connection that the caller owns; the only importer of Alembic beside its scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
+
+
+def upgrade(url: str, connection: Any, *, to: str = "head") -> None:
+    """Bring the schema up to date in one transaction of ``connection``, a driver's connection in autocommit mode."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    engine = create_engine(url, creator=lambda: connection, poolclass=StaticPool)
+    with engine.connect() as ours:
+        config.attributes["connection"] = ours
+        ours.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            command.upgrade(config, to)
+        except BaseException:
+            ours.rollback()
+            raise
+        ours.commit()
