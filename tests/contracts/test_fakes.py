@@ -15,7 +15,8 @@ from rotatord.ports import Backend, Consumer, Health, Issuer, MintRequest, Publi
 from rotatord.secret import Secret
 from rotatord.testing.backend import FakeBackend
 from rotatord.testing.consumer import FakeConsumer, FakeHealth
-from rotatord.testing.contracts.backend import BackendContract, Placing
+from rotatord.testing.contracts.backend import BackendContract
+from rotatord.testing.contracts.backend_setting import Placing
 from rotatord.testing.contracts.consumer import ConsumerContract
 from rotatord.testing.contracts.health import HealthContract
 from rotatord.testing.contracts.issuer import IssuerContract

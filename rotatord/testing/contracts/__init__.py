@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
     "rotatord.testing.contracts.issuer_powers",
     "rotatord.testing.contracts.issuer_setting",
     "rotatord.testing.contracts.backend",
+    "rotatord.testing.contracts.backend_setting",
     "rotatord.testing.contracts.consumer",
     "rotatord.testing.contracts.health",
     "rotatord.testing.contracts.journal",
