@@ -208,6 +208,7 @@ class Version:
     renew_at: datetime | None = None  # for periodic versions: when to renew
     digests: dict[str, str] = field(default_factory=dict)
     accepted: bool = False  # a probe from our vantage has accepted it once: a refusal then proves death
+    parameters: JsonMap | None = None  # what it was minted with beside the scope; None: unknown, and never compared
 
     @property
     def label(self) -> str:
@@ -274,7 +275,8 @@ class Reloaded:
 class Suspension:
     """The reversible disabling of the base; intent first."""
 
-    intended_at: datetime
+    intended_at: datetime  # of the last attempt
+    attempts: int = 1
     done_at: Instant | None = None
     resuming_at: datetime | None = None
 
@@ -323,6 +325,7 @@ class Rotation:
     intents: tuple[MintIntent, ...] = ()
     leg: int = 0
     wave: int = 0  # index into plan.waves
+    reached: int = 0  # the highest wave published forward: the way back covers as many
     written: tuple[Written, ...] = ()
     reloaded: tuple[Reloaded, ...] = ()
     since: datetime  # when the state was entered; deadlines count from here
@@ -384,7 +387,13 @@ class Debt:
     attempts: int = 0
     opened_at: datetime
     due_at: datetime
+    waiting: str = ""
     error: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names the entry within its record."""
+        return f"{self.rotation}@{self.issuer}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,6 +452,16 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a piece of work outside a rotation (inspect, adopt, renew, contain) did not get done, and when it is tried again."""
+
+    unit: str
+    attempts: int
+    due_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Everything that the journal knows of one credential."""
 
@@ -463,7 +482,9 @@ class Record:
     held_for_person: str = ""  # automatic rotation stopped after repeated failures, or by a brake
     drift: tuple[Drift, ...] = ()
     inspected_at: datetime | None = None
+    trouble: Trouble | None = None
     renew_error: str = ""
+    alarmed: int = -1  # the generation whose coming expiry was announced
     ledger_turn: bool = True  # ledger and step take turns
     due_at: datetime | None = None  # None: nothing to do until something changes
 

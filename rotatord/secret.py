@@ -46,6 +46,10 @@ class Secret:
         """Bytes that are equal exactly when the secrets are; as secret as the values."""
         return json.dumps(self._fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
+    def prove(self, nonce: bytes) -> str:
+        """HMAC-SHA256 over a nonce, keyed with the value: shows possession without showing the value."""
+        return hmac.new(self.canonical(), nonce, hashlib.sha256).hexdigest()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented

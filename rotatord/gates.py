@@ -1,0 +1,262 @@
+"""The gate: a list of named checks, each returning evidence. Verify and authorise pass on evidence only.
+
+A gate is composed, so that tests can build the engine with one check left out and show that something then breaks;
+nothing in configuration, environment or a release can leave one out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from rotatord.clock import elapsed
+from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rotation, Slot, Verdict, Version, Way
+from rotatord.ops import Context, Op, ask, holds, open_rotation, read, tell
+from rotatord.ports import Instance, LastUsed, Published
+from rotatord.steps.publish import last_written
+from rotatord.steps.reload import describe, fact_of
+
+Found = Generator[Op, Any, list[Evidence]]
+CheckFunction = Callable[[Context, Record], Found]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named question."""
+
+    name: str
+    ask: CheckFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The checks of verify, and the further ones of authorise."""
+
+    verify: tuple[Check, ...]
+    authorise: tuple[Check, ...]
+
+    def without(self, name: str) -> Gate:
+        """For tests: the same gate with one check left out."""
+        verify = tuple(check for check in self.verify if check.name != name)
+        authorise = tuple(check for check in self.authorise if check.name != name)
+        assert (verify, authorise) != (self.verify, self.authorise), f"no check {name!r}"
+        return Gate(verify, authorise)
+
+
+def evaluate(ctx: Context, record: Record, checks: tuple[Check, ...]) -> Found:
+    """All evidence of all checks; none is left out because an earlier one did not pass, so that `why` shows everything."""
+    evidence: list[Evidence] = []
+    for check in checks:
+        evidence.extend((yield from check.ask(ctx, record)))
+    return evidence
+
+
+def verdict(evidence: list[Evidence]) -> Verdict:
+    """The worst of all. No evidence at all is not a pass."""
+    verdicts = {item.verdict for item in evidence}
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.WAIT
+
+
+def _subject(record: Record) -> tuple[Rotation, Version]:
+    rotation = open_rotation(record)
+    assert rotation.subject is not None
+    return rotation, rotation.subject
+
+
+def _evidence(ctx: Context, check: str, subject: str, result: Verdict, detail: str, facts: JsonMap | None = None) -> Evidence:
+    return Evidence(check=check, subject=subject, verdict=result, detail=detail, at=ctx.now(), facts=facts or {})
+
+
+def destinations_hold(ctx: Context, record: Record) -> Found:
+    """Every destination of the waves so far still holds the subject."""
+    rotation, subject = _subject(record)
+    waves = rotation.plan.waves[: rotation.wave + 1]
+    names = ctx.plugins.issuer(subject.issuer).traits.fields
+    found: list[Evidence] = []
+    for destination in rotation.plan.destinations:
+        if destination.wave not in waves:
+            continue
+        held = yield from read(ctx.plugins.backend(destination.backend), destination, Slot.CURRENT)
+        good = holds(ctx, held, subject, names)
+        detail = f"holds {subject.label}" if good else "does not hold the version any more: it was changed by somebody else"
+        found.append(_evidence(ctx, "destinations_hold", destination.id, Verdict.PASS if good else Verdict.WAIT, detail))
+    return found
+
+
+def _consumers(record: Record) -> list[ConsumerSpec]:
+    rotation = open_rotation(record)
+    waves = rotation.plan.waves[: rotation.wave + 1]
+    return [consumer for consumer in rotation.plan.consumers if consumer.wave in waves]
+
+
+def consumers_proven(ctx: Context, record: Record) -> Found:
+    """Every instance of every consumer runs on the subject: it attests it, started after it was published, or polls."""
+    rotation, subject = _subject(record)
+    found: list[Evidence] = []
+    if not rotation.plan.consumers:
+        found.append(_unproven(ctx, record, "no consumers are declared", "credential"))
+    for consumer in _consumers(record):
+        fact = fact_of(record, consumer)
+        if fact is not None and fact.skipped:
+            detail = f"skipped by a person: {fact.skipped}"
+            found.append(_evidence(ctx, "consumers_proven", consumer.name, Verdict.PASS, detail, {"override": True}))
+            continue
+        plugin = ctx.plugins.consumer(consumer)
+        if plugin.evidence == "none":
+            found.append(_unproven(ctx, record, "its reload gives no evidence", consumer.name))
+            continue
+        published: Published = yield from describe(ctx, record, plugin, subject)
+        instances: list[Instance] = list((yield from tell(plugin, "consumer.instances", partial(plugin.instances, published))))
+        found.extend(_judge(ctx, record, consumer, plugin.evidence, published, instances))
+    return found
+
+
+def _unproven(ctx: Context, record: Record, why: str, name: str) -> Evidence:
+    """Without evidence only what the policy says passes, after its overlap, and it is recorded as such."""
+    rotation = open_rotation(record)
+    overlap = rotation.plan.policy.unproven_overlap
+    written = last_written(record)
+    if overlap is None:
+        return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}, and the policy has no `unproven`")
+    since = written.at if written else rotation.since
+    if ctx.now() < since + overlap:
+        return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}; the policy waits {overlap} instead")
+    return _evidence(ctx, "consumers_proven", name, Verdict.PASS, f"unproven: {why}; waited {overlap}", {"unproven": True})
+
+
+def _judge(
+    ctx: Context, record: Record, consumer: ConsumerSpec, kind: str, published: Published, instances: list[Instance]
+) -> list[Evidence]:
+    rotation = open_rotation(record)
+    if not instances:
+        idle = rotation.plan.policy.idle == "pass"
+        detail = "no instance runs" + (" (idle: pass)" if idle else "; the policy says to hold")
+        return [_evidence(ctx, "consumers_proven", consumer.name, Verdict.PASS if idle else Verdict.WAIT, detail)]
+    return [_judge_one(ctx, record, consumer, kind, published, instance) for instance in instances]
+
+
+def _judge_one(
+    ctx: Context, record: Record, consumer: ConsumerSpec, kind: str, published: Published, instance: Instance
+) -> Evidence:
+    name = f"{consumer.name}/{instance.id}"
+    facts: JsonMap = {"version": instance.version, "wanted": published.label, "kind": kind}
+    result, detail = Verdict.WAIT, "does not say which version it runs on"
+    if instance.refused == published.label:
+        result, detail = Verdict.FAIL, f"says that it could not load {published.label}"
+    elif instance.version == published.label and not instance.terminating:
+        result, detail = Verdict.PASS, f"attests {published.label}"
+    elif instance.version is not None:
+        detail = f"runs on {instance.version}, not yet on {published.label}"
+    elif kind == "rollout" and instance.created_at is not None:
+        if instance.created_at > published.at and not instance.terminating:
+            result, detail = Verdict.PASS, "started after the destination was read back"
+        else:
+            detail = "started before the destination was read back and may still hold the old version"
+    elif kind == "polling" and consumer.refresh_within is not None:
+        due = published.at + consumer.refresh_within
+        passed = ctx.now() >= due
+        result = Verdict.PASS if passed else Verdict.WAIT
+        detail = f"reads again within {consumer.refresh_within}" + (", which has passed (weak)" if passed else "")
+    return _evidence(ctx, "consumers_proven", name, result, detail, facts)
+
+
+def consumers_healthy(ctx: Context, record: Record) -> Found:
+    """Every health check is healthy. Unknown is not healthy; a base that was unhealthy before is not asked for more."""
+    rotation, subject = _subject(record)
+    found: list[Evidence] = []
+    for consumer in _consumers(record):
+        fact = fact_of(record, consumer)
+        if fact is not None and fact.skipped:
+            continue
+        for name, health in ctx.plugins.health(consumer):
+            published = yield from describe(ctx, record, None, subject)
+            state, detail = yield from tell(health, "health.check", partial(health.check, published))
+            found.append(_health_evidence(ctx, rotation, f"{consumer.name}/{name}", state, detail))
+    return found
+
+
+def _health_evidence(ctx: Context, rotation: Rotation, name: str, state: str, detail: str) -> Evidence:
+    if state == "healthy":
+        return _evidence(ctx, "consumers_healthy", name, Verdict.PASS, f"healthy: {detail}")
+    if rotation.way is not Way.FORWARD and rotation.base_healthy is False:
+        return _evidence(ctx, "consumers_healthy", name, Verdict.PASS, f"{state}, as it was before the rotation: {detail}")
+    final = state == "unhealthy" and rotation.unhealthy + 1 >= rotation.plan.policy.unhealthy_after
+    return _evidence(
+        ctx, "consumers_healthy", name, Verdict.FAIL if final else Verdict.WAIT, f"{state}: {detail}", {"state": state}
+    )
+
+
+def overlap_passed(ctx: Context, record: Record) -> Found:
+    """Both versions have worked side by side for the policy's overlap, on both clocks."""
+    rotation, _ = _subject(record)
+    if rotation.base is not None and any(mark.generation == rotation.base.generation for mark in record.leaks):
+        return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS, "the base is compromised: no overlap")]
+        yield  # a generator, like every check
+    overlap = rotation.plan.policy.overlap
+    passed = rotation.timer is not None and elapsed(rotation.timer, ctx.instant(), overlap)
+    detail = f"{overlap} have passed" if passed else f"the overlap of {overlap} has not passed"
+    return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS if passed else Verdict.WAIT, detail)]
+
+
+def no_hold(ctx: Context, record: Record) -> Found:
+    """No person holds this credential, and the installation is not paused. Read live, in the same pass as the pivot."""
+    rotation, now = open_rotation(record), ctx.now()
+    found: list[Evidence] = []
+    for hold in record.holds:
+        if hold.until > now:
+            detail = f"held by {hold.owner} until {hold.until.isoformat()}: {hold.reason}"
+            found.append(_evidence(ctx, "no_hold", hold.owner, Verdict.WAIT, detail))
+    urgent = rotation.reason is Reason.COMPROMISED
+    if (why := ctx.paused()) and urgent:
+        found.append(
+            _evidence(ctx, "no_hold", "installation", Verdict.PASS, f"compromised: bypassed ({why})", {"override": True})
+        )
+    elif why:
+        found.append(_evidence(ctx, "no_hold", "installation", Verdict.WAIT, why))
+    return found or [_evidence(ctx, "no_hold", "holds", Verdict.PASS, "nobody holds it")]
+    yield  # a generator, like every check
+
+
+def base_idle(ctx: Context, record: Record) -> Found:
+    """Nobody but us has used the base since the last reload, for longer than the issuer's evidence is late."""
+    rotation, _ = _subject(record)
+    base, policy = rotation.base, rotation.plan.policy
+    if base is None or not base.ref or policy.still_used == "ignore":
+        return []
+    issuer = ctx.plugins.issuer(base.issuer)
+    if not isinstance(issuer, LastUsed):
+        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, "the issuer cannot tell when it was last used")]
+    look = issuer.last_used
+    used = yield from ask(base.issuer, issuer, "last_used", lambda: look(base.ref, rotation.plan.parameters))
+    reloads = [fact.done_at for fact in rotation.reloaded if fact.done_at and fact.leg == rotation.leg]
+    since = max(reloads) if reloads else rotation.since
+    quiet = policy.idle_for + issuer.traits.last_used_delay
+    if used is not None and used > since:
+        if policy.still_used == "revoke_after" and ctx.now() >= rotation.since + policy.still_used_limit:
+            detail = f"still used at {used.isoformat()}, but the policy's limit of {policy.still_used_limit} has passed"
+            return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, detail, {"override": True})]
+        if ctx.now() < used + max(quiet, timedelta(seconds=1)):
+            detail = f"the old version was used at {used.isoformat()}, after the last reload"
+            return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, detail)]
+    if ctx.now() < since + quiet:
+        return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, f"unused so far; believed after {quiet}")]
+    return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, f"not used since {since.isoformat()}")]
+
+
+VERIFY = (
+    Check("destinations_hold", destinations_hold),
+    Check("consumers_proven", consumers_proven),
+    Check("consumers_healthy", consumers_healthy),
+)
+AUTHORISE = (
+    *VERIFY,
+    Check("overlap_passed", overlap_passed),
+    Check("base_idle", base_idle),
+    Check("no_hold", no_hold),
+)
+GATE = Gate(VERIFY, AUTHORISE)

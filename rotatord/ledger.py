@@ -1,0 +1,245 @@
+"""The revocation ledger: every version that must still die, until it is proven dead and its slots are clear.
+
+It retries for ever, never blocks the next rotation (but for capped issuers), and only ever ends what this journal's own
+mint intent made or what a person adopted by ref - never what a destination holds, read again just before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from rotatord import moves
+from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, Version, Way
+from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, read, soon
+from rotatord.ports import Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
+from rotatord.steps.slots import fields_at
+
+PROOF_WAIT_SECONDS = 1.0
+BLOCKED_WAIT_SECONDS = 10.0
+PROOFS_WHEN_SPREADING = 2
+
+
+def settle(ctx: Context, record: Record, key: str) -> Unit:
+    """One piece of work on one entry: search, revoke one version, prove one dead, clear its slots, or close the entry."""
+    debt = entry(record, key)
+    if why := _blocked(ctx, record, debt):
+        return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
+    if debt.sweep_until is not None:
+        record = yield from _sweep(ctx, record, debt)
+        debt = entry(record, key)
+    for owed in debt.owed:
+        if owed.owing is Owing.DEAD:
+            continue
+        if owed.owing is Owing.REVOKED:
+            return (yield from _prove_dead(ctx, record, debt, owed))
+        return (yield from _revoke(ctx, record, debt, owed))
+    for owed in debt.owed:
+        yield from _clear_slots(ctx, record, owed.version)
+    if debt.sweep_until is not None and ctx.now() < debt.sweep_until:
+        return Wait(record, debt.sweep_until, "an unanswered mint may still appear at the issuer until then")
+    if debt.sweep_until is not None:
+        record = yield from _sweep(ctx, record, debt)
+        if any(owed.owing is not Owing.DEAD for owed in entry(record, key).owed):
+            return Done(record)
+    record = replace(record, ledger=tuple(item for item in record.ledger if item.key != key))
+    refs = [owed.version.ref for owed in debt.owed]
+    record = yield from commit(
+        moves.forget_dead_marks(record), ctx.event(record, "ledger", "settled", rotation=debt.rotation, refs=refs)
+    )
+    return Done(record)
+
+
+def entry(record: Record, key: str) -> Debt:
+    """The ledger's entry of that key; KeyError when it is settled."""
+    for debt in record.ledger:
+        if debt.key == key:
+            return debt
+    raise KeyError(key)
+
+
+def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
+    forced = any(owed.forced for owed in debt.owed)
+    now = ctx.now()
+    if not forced:
+        hold = next((hold for hold in record.holds if hold.until > now), None)
+        if hold is not None:
+            return f"held by {hold.owner} until {hold.until.isoformat()}"
+        if why := ctx.paused():
+            return why
+    rotation = record.rotation
+    if rotation is not None and rotation.way is Way.REPAIR:
+        return "a repair is open; what it publishes is not touched meanwhile"
+    if rotation is not None and rotation.id == debt.rotation:
+        if any(intent.outcome is Outcome.OPEN for intent in rotation.intents):
+            return "a mint of this rotation is not answered yet"
+    return ""
+
+
+def _replace_debt(record: Record, debt: Debt) -> Record:
+    return replace(record, ledger=tuple(debt if item.key == debt.key else item for item in record.ledger))
+
+
+def _replace_owed(record: Record, debt: Debt, owed: OwedVersion) -> Record:
+    """The record with this owed version changed; progress clears the entry's error."""
+    items = tuple(owed if item.version.ref == owed.version.ref else item for item in debt.owed)
+    return _replace_debt(record, replace(debt, owed=items, attempts=0, error=""))
+
+
+def _spec_of(record: Record) -> Spec:
+    return record.rotation.plan if record.rotation is not None else record.spec
+
+
+def _sweep(ctx: Context, record: Record, debt: Debt) -> Generator[Op, Any, Record]:
+    """Find what lost mint answers left behind. A ref that was kept, or that an open rotation staged, is never owed."""
+    issuer = ctx.plugins.issuer(debt.issuer)
+    spec = _spec_of(record)
+    lost = [intent for intent in debt.intents if intent.generation in debt.abandoned]
+    query = Query(
+        installation=ctx.installation,
+        credential=record.name,
+        rotation=debt.rotation,
+        parameters=spec.parameters,
+        scope=spec.scope,
+        since=min((intent.at for intent in lost), default=None),
+        known=tuple(sorted({ref for intent in lost for ref in intent.known})),
+    )
+    live = yield from ask(debt.issuer, issuer, "find", lambda: issuer.find(query))
+    new = record.rotation.new if record.rotation else None
+    kept = {debt.kept, *(version.ref for version in (record.current, new) if version)}
+    known = {owed.version.ref for item in record.ledger for owed in item.owed}
+    fresh = [item for item in live if item.ref not in kept | known and item.generation in (0, *debt.abandoned)]
+    if not fresh:
+        return record
+    orphans = tuple(
+        OwedVersion(version=_orphan(debt, item.ref, item.generation, ctx.now()), reason="orphaned") for item in fresh
+    )
+    record = _replace_debt(record, replace(debt, owed=(*debt.owed, *orphans)))
+    event = ctx.event(
+        record, "ledger", "owed", rotation=debt.rotation, refs=[item.ref for item in fresh], why="a lost mint answer"
+    )
+    return (yield from commit(record, event))
+
+
+def _orphan(debt: Debt, ref: str, generation: int, now: datetime) -> Version:
+    return Version(
+        generation=generation or (debt.abandoned[-1] if debt.abandoned else 0),
+        rotation=debt.rotation,
+        issuer=debt.issuer,
+        ref=ref,
+        fingerprint="",
+        minted_at=now,
+    )
+
+
+def _revoke(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit:
+    """Read the destinations again, journal the intent, revoke, journal the fact."""
+    version = owed.version
+    where = yield from _still_held(ctx, record, version)
+    if where and not owed.forced:
+        why = f"{where} still holds {version.label}; it is not revoked while anything may read it there"
+        return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
+    if not _ours(record, version):
+        return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS * 6), f"{version.ref} is current; it is not revoked")
+    if owed.owing is Owing.OWED:
+        record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKING))
+        record = yield from commit(record, ctx.event(record, "revoke", "intended", version, ref=version.ref, why=owed.reason))
+        debt = entry(record, debt.key)
+        owed = replace(owed, owing=Owing.REVOKING)
+    issuer = ctx.plugins.issuer(version.issuer)
+    spec = _spec_of(record)
+    value = yield from fields_at(ctx, spec, Slot.PREVIOUS, version) if version.fingerprint else _nothing()
+    if spec.policy.end_sessions and isinstance(issuer, Sessions):
+        end = issuer.end_sessions
+        yield from ask(version.issuer, issuer, "end_sessions", lambda: end(version.ref, spec.parameters), effect=True)
+    yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, value, spec.parameters), effect=True)
+    record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKED, revoked_at=ctx.now()))
+    record = yield from commit(record, ctx.event(record, "revoke", "done", version, ref=version.ref))
+    return Done(record)
+
+
+def _nothing() -> Generator[Op, Any, None]:
+    return None
+    yield
+
+
+def _ours(record: Record, version: Version) -> bool:
+    """Never what is current, nor what an open rotation minted or stands on."""
+    rotation = record.rotation
+    protected = [record.current]
+    if rotation is not None:
+        protected += [rotation.new, rotation.base]
+    return all(item is None or item.ref != version.ref for item in protected)
+
+
+def _still_held(ctx: Context, record: Record, version: Version) -> Generator[Op, Any, str]:
+    """The destination whose current slot holds the version, or ""."""
+    if not version.fingerprint:
+        return ""
+    names = ctx.plugins.issuer(version.issuer).traits.fields
+    specs = [record.spec] + ([record.rotation.plan] if record.rotation else [])
+    places = {destination.id: destination for spec in specs for destination in spec.destinations}
+    for destination in places.values():
+        held = yield from read(ctx.plugins.backend(destination.backend), destination, Slot.CURRENT)
+        if holds(ctx, held, version, names):
+            return destination.id
+    return ""
+
+
+def _prove_dead(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit:
+    """Refused from the vantage that had accepted it, or gone at the issuer; more than once where views spread slowly."""
+    version = owed.version
+    issuer = ctx.plugins.issuer(version.issuer)
+    spec = _spec_of(record)
+    assert owed.revoked_at is not None
+    believed_from = owed.revoked_at + issuer.traits.propagation
+    if ctx.now() < believed_from:
+        return Wait(record, believed_from, "the issuer's answers are believed only after its propagation time")
+    proof = yield from _proof(ctx, record, issuer, version, spec)
+    if not proof:
+        again = ctx.now() + max(timedelta(seconds=PROOF_WAIT_SECONDS), issuer.traits.propagation / 2)
+        if ctx.now() > owed.revoked_at + issuer.traits.propagation + issuer.traits.call_settles_within:
+            owed = replace(owed, owing=Owing.REVOKING)  # still alive long after: revoke again
+        return Wait(_replace_owed(record, debt, owed), again, f"{version.label} is revoked but not proven dead yet")
+    proofs = owed.proofs + 1
+    needed = PROOFS_WHEN_SPREADING if issuer.traits.propagation else 1
+    owed = replace(owed, proofs=proofs, proof=proof, owing=Owing.DEAD if proofs >= needed else owed.owing)
+    record = _replace_owed(record, debt, owed)
+    if owed.owing is not Owing.DEAD:
+        return Wait(record, ctx.now() + issuer.traits.propagation / 2, "one more look before it counts as dead")
+    record = yield from commit(record, ctx.event(record, "prove_dead", "done", version, ref=version.ref, grade=proof))
+    return Done(record)
+
+
+def _proof(ctx: Context, record: Record, issuer: Issuer, version: Version, spec: Spec) -> Generator[Op, Any, str]:
+    """The grade of the proof, or "" when it still lives as far as can be told."""
+    if version.accepted and version.fingerprint:
+        fields = yield from fields_at(ctx, spec, Slot.PREVIOUS, version)
+        if fields is not None:
+            target = {"scope": version.scope, "parameters": spec.parameters}
+            answer = yield from ask(version.issuer, issuer, "probe", lambda: issuer.probe(fields, target))
+            if isinstance(answer, Inconclusive):
+                return ""
+            # A suspended version is refused too: there the issuer must also say that it is gone.
+            if isinstance(answer, RefusedVerdict) and not isinstance(issuer, Suspend):
+                return "refused"
+    query = Query(
+        installation=ctx.installation, credential=record.name, ref=version.ref, parameters=spec.parameters, scope=spec.scope
+    )
+    live = yield from ask(version.issuer, issuer, "find", lambda: issuer.find(query))
+    return "" if any(item.ref == version.ref for item in live) else "gone"
+
+
+def _clear_slots(ctx: Context, record: Record, version: Version) -> Generator[Op, Any, None]:
+    """Clear pending and previous of the home where their marker names the dead version."""
+    home = _spec_of(record).home
+    backend = ctx.plugins.backend(home.backend)
+    for slot in (Slot.PREVIOUS, Slot.PENDING):
+        held = yield from read(backend, home, slot)
+        marker = held.marker
+        if held.empty or marker is None or marker.installation != ctx.installation or marker.credential != record.name:
+            continue
+        if marker.generation == version.generation and marker.ref == version.ref:
+            yield from clear(backend, home, slot, held.token)

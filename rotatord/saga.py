@@ -1,0 +1,335 @@
+"""claim, run a unit, classify, commit, repeat. Recovery after a crash is the same loop.
+
+This is the only place that retries, and the only one that decides what an error means for a rotation.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from rotatord import moves, retry
+from rotatord.errors import (
+    JournalUnavailable,
+    LeaseLost,
+    OutsideError,
+    Permanent,
+    Retryable,
+    RotatordError,
+    StaleSequence,
+)
+from rotatord.ledger import entry, settle
+from rotatord.machine import Step
+from rotatord.model import Event, Notice, Record, Standing, Trouble
+from rotatord.ops import Call, Commit, Context, Done, Failed, Result, Stop, Unit, Wait, open_rotation
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Journal, Lease
+from rotatord.steps.adopt import adopt, rebuild
+from rotatord.steps.authorise import authorise
+from rotatord.steps.discard import discard
+from rotatord.steps.inspect import inspect
+from rotatord.steps.mint import mint
+from rotatord.steps.plan import alarm, end_repair, plan, plan_repair
+from rotatord.steps.prove import prove
+from rotatord.steps.publish import publish
+from rotatord.steps.reload import reload
+from rotatord.steps.renew import contain, renew
+from rotatord.steps.verify import verify
+from rotatord.work import Kind, Work, choose, next_due
+
+STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
+    Step.MINT: mint,
+    Step.PROVE: prove,
+    Step.PUBLISH: publish,
+    Step.RELOAD: reload,
+    Step.VERIFY: verify,
+    Step.AUTHORISE: authorise,
+    Step.DISCARD: discard,
+}
+UNITS_PER_CLAIM = 50
+LOUD_ATTEMPTS = 5  # a ledger entry that failed so often in a row is announced
+
+
+class Hands(Protocol):
+    """Who carries out what units yield; the simulator's hands let things go wrong."""
+
+    def call(self, lease: Lease, call: Call) -> Any:
+        """Make an outside call under this lease. Raises LeaseLost rather than start one that could outlive it."""
+        ...
+
+    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+        """Store."""
+        ...
+
+
+class Bug(RotatordError):
+    """A plugin or a unit raised something outside the error tree. Names the type and the place, never a value."""
+
+
+class Saga:
+    """Works on one leased credential at a time; any number of threads may share one saga."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ctx: Context,
+        hands: Hands,
+        *,
+        read_only: Callable[[], bool],
+        make_read_only: Callable[[str], None],
+        rebuilt: Callable[[], None] = lambda: None,
+        log: Callable[..., None] = lambda *_, **__: None,
+    ) -> None:
+        self._journal = journal
+        self._ctx = ctx
+        self._hands = hands
+        self._read_only = read_only
+        self._make_read_only = make_read_only
+        self._rebuilt = rebuilt
+        self._log = log
+        self._surveyed: set[str] = set()
+
+    def work(self, lease: Lease) -> Record:
+        """Do what is due for the leased credential, then give the lease back. Raises JournalUnavailable only."""
+        record = lease.record
+        try:
+            work: Work | None = None
+            for _ in range(UNITS_PER_CLAIM):
+                work = choose(record, self._ctx.now(), surveyed=record.name in self._surveyed, read_only=self._read_only())
+                if work is None:
+                    break
+                record = self._one(lease, record, work)
+            record = self._settle_due(lease, record)
+        except LeaseLost:
+            return record
+        finally:
+            self._journal.release(lease)
+        return record
+
+    def _settle_due(self, lease: Lease, record: Record) -> Record:
+        """A record that turned out not to be due yet must say when it is, or it would be claimed again at once."""
+        due_at = next_due(record, self._ctx.now())
+        if self._read_only() and record.asked is None:
+            due_at = None
+        if due_at == record.due_at or (due_at is not None and due_at <= self._ctx.now()):
+            return record
+        try:
+            return self._hands.commit(lease, replace(record, due_at=due_at), (), ())
+        except StaleSequence:
+            return record
+
+    def _one(self, lease: Lease, record: Record, work: Work) -> Record:
+        """One unit, to its end; a record that moved on meanwhile is read again."""
+        try:
+            result = self._drive(lease, self._unit(record, work))
+            return self._conclude(lease, record, work, result)
+        except StaleSequence:
+            return self._again(record)
+        except (LeaseLost, JournalUnavailable):
+            raise
+        except OutsideError as error:
+            return self._guarded(record, lambda: self._troubled(lease, self._again(record), work, error))
+        except Exception as error:  # noqa: BLE001  anything else is a bug: it halts that rotation loudly
+            bug = Bug(f"{type(error).__name__} in {_place_of(error)}")
+            self._log("bug", credential=record.name, work=work.kind.value, error=str(bug))
+            return self._guarded(record, lambda: self._halted(lease, self._again(record), "bug", str(bug)))
+
+    def _guarded(self, record: Record, store: Callable[[], Record]) -> Record:
+        try:
+            return store()
+        except StaleSequence:
+            return self._again(record)
+
+    def _again(self, record: Record) -> Record:
+        return self._journal.get(record.name) or record
+
+    def _unit(self, record: Record, work: Work) -> Unit:
+        ctx = self._ctx
+        match work.kind:
+            case Kind.STEP:
+                return STEPS[moves.row(open_rotation(record)).step](ctx, record)
+            case Kind.LEDGER:
+                assert work.debt is not None
+                return settle(ctx, record, work.debt.key)
+            case Kind.RENEW:
+                assert work.version is not None
+                return renew(ctx, record, work.version)
+            case Kind.CONTAIN:
+                assert work.mark is not None
+                return contain(ctx, record, work.mark)
+            case Kind.ADOPT | Kind.REBUILD:
+                assert record.asked is not None
+                return (adopt if work.kind is Kind.ADOPT else rebuild)(ctx, record, record.asked)
+            case Kind.INSPECT:
+                return inspect(ctx, record)
+            case Kind.PLAN:
+                assert work.due is not None
+                return plan(ctx, record, work.due)
+            case Kind.REPAIR:
+                return plan_repair(ctx, record)
+            case Kind.END_REPAIR:
+                return end_repair(ctx, record)
+            case Kind.ALARM:
+                return alarm(ctx, record)
+
+    def _drive(self, lease: Lease, unit: Unit) -> Result:
+        """Carry out what the unit yields. Errors of a call are thrown into it, so that it may react; most do not."""
+        answer: Any = None
+        error: OutsideError | None = None
+        while True:
+            try:
+                op = unit.throw(error) if error is not None else unit.send(answer)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            answer, error = None, None
+            if isinstance(op, Commit):
+                answer = self._store(lease, op.record, op.events, op.notices)
+                continue
+            try:
+                answer = self._hands.call(lease, op)
+            except OutsideError as failure:
+                error = failure
+
+    def _store(self, lease: Lease, record: Record, events: tuple[Event, ...] = (), notices: tuple[Notice, ...] = ()) -> Record:
+        return self._hands.commit(lease, replace(record, due_at=next_due(record, self._ctx.now())), events, notices)
+
+    # --- what a result means -------------------------------------------------------------------------------------
+
+    def _conclude(self, lease: Lease, before: Record, work: Work, result: Result) -> Record:
+        if work.kind is Kind.INSPECT and isinstance(result, Done):
+            self._surveyed.add(before.name)
+        if work.kind is Kind.REBUILD and isinstance(result, Done) and result.record.standing is Standing.MANAGED:
+            self._surveyed.add(before.name)
+            self._rebuilt()
+        if isinstance(result, Stop):
+            return self._stopped(lease, result)
+        record = result.record
+        if work.kind is Kind.LEDGER:
+            record = replace(record, ledger_turn=False)
+            return self._ledger_waits(lease, record, work, result) if isinstance(result, Wait) else self._turned(record)
+        if work.kind is not Kind.STEP:
+            return record
+        record = replace(record, ledger_turn=True)
+        if isinstance(result, Failed):
+            return self._failed(lease, record, result.why, verdict=True)
+        if isinstance(result, Wait):
+            return self._waits(lease, record, result)
+        return record
+
+    def _turned(self, record: Record) -> Record:
+        # Whose turn is next is kept in memory only until the next commit: losing it costs fairness once.
+        return record
+
+    def _waits(self, lease: Lease, record: Record, wait: Wait) -> Record:
+        now = self._ctx.now()
+        limit = moves.deadline(open_rotation(record))
+        if limit is not None and now >= limit:
+            return self._failed(
+                lease, record, f"not done within {limit - open_rotation(record).since}: {wait.why}", verdict=True
+            )
+        until = min(wait.until, limit) if limit is not None else wait.until
+        events: tuple[Event, ...] = ()
+        if open_rotation(record).waiting != wait.why:
+            step = moves.row(open_rotation(record)).step.value
+            events = (self._ctx.event(record, step, "waiting", open_rotation(record).subject, why=wait.why),)
+        return self._store(lease, changed(record, due_at=max(until, now), waiting=wait.why, attempts=0, error=""), events)
+
+    def _ledger_waits(self, lease: Lease, record: Record, work: Work, wait: Wait) -> Record:
+        assert work.debt is not None
+        debt = replace(entry(record, work.debt.key), due_at=wait.until, waiting=wait.why, attempts=0, error="")
+        items = tuple(debt if item.key == debt.key else item for item in record.ledger)
+        return self._store(lease, replace(record, ledger=items))
+
+    def _failed(self, lease: Lease, record: Record, why: str, *, verdict: bool) -> Record:
+        rotation = open_rotation(record)
+        step = moves.row(rotation).step.value
+        traits = self._ctx.plugins.issuer(rotation.plan.issuer).traits
+        event = self._ctx.event(record, step, "failed", rotation.subject, why=why, way=rotation.way.value)
+        after = moves.fail(record, why, traits, self._ctx.now(), verdict=verdict)
+        notices: tuple[Notice, ...] = ()
+        halt = open_rotation(after).halt
+        if halt is not None:
+            notices = (self._ctx.notice(after, "halted", f"{record.name}: halted ({halt.code}): {why}", code=halt.code),)
+        return self._store(lease, after, (event,), notices)
+
+    def _stopped(self, lease: Lease, stop: Stop) -> Record:
+        record = stop.record
+        if stop.read_only:
+            self._make_read_only(stop.why)
+        notice = self._ctx.notice(record, "read_only" if stop.read_only else "halted", stop.why, code=stop.code)
+        event = self._ctx.event(record, "stop", "halted", None, code=stop.code, why=stop.why)
+        if record.rotation is not None and record.rotation.halt is None:
+            record = moves.halt(record, stop.code, stop.why, self._ctx.now())
+        elif record.rotation is None and not stop.read_only:
+            record = replace(record, asked=None, held_for_person=stop.why)
+        return self._store(lease, record, (event,), (notice,))
+
+    # --- what an error means -------------------------------------------------------------------------------------
+
+    def _troubled(self, lease: Lease, record: Record, work: Work, error: OutsideError) -> Record:
+        """Retry later, or take the failure edge. ``record`` is as stored last: nothing half done is kept."""
+        if work.kind is Kind.STEP and record.rotation is not None:
+            return self._step_troubled(lease, record, error)
+        if work.kind is Kind.LEDGER and work.debt is not None:
+            return self._ledger_troubled(lease, record, work, error)
+        attempts = record.trouble.attempts + 1 if record.trouble and record.trouble.unit == work.kind.value else 1
+        due_at = self._ctx.now() + self._after(retry.after_step, attempts, error)
+        trouble = Trouble(unit=work.kind.value, attempts=attempts, due_at=due_at, error=str(error))
+        record = replace(record, trouble=trouble)
+        if work.kind is Kind.RENEW:
+            record = replace(record, renew_error=str(error))
+        if isinstance(error, Permanent) and record.asked is not None and record.asked.verb == work.kind.value:
+            record = replace(record, asked=None)
+        event = self._ctx.event(record, work.kind.value, "failed", None, why=str(error), attempt=attempts)
+        return self._store(lease, record, (event,) if attempts == 1 else ())
+
+    def _step_troubled(self, lease: Lease, record: Record, error: OutsideError) -> Record:
+        rotation = open_rotation(record)
+        now = self._ctx.now()
+        limit = moves.deadline(rotation)
+        if not isinstance(error, Retryable):
+            return self._failed(lease, record, str(error), verdict=False)
+        if limit is not None and now >= limit:
+            return self._failed(lease, record, f"not done within {limit - rotation.since}: {error}", verdict=False)
+        attempts = rotation.attempts + 1
+        due_at = now + self._after(retry.after_step, attempts, error)
+        due_at = min(due_at, limit) if limit is not None else due_at
+        step = moves.row(rotation).step.value
+        record = changed(record, attempts=attempts, due_at=due_at, error=str(error), waiting="")
+        event = self._ctx.event(record, step, "retrying", rotation.subject, why=str(error), attempt=attempts)
+        self._log("retrying", credential=record.name, step=step, attempt=attempts, error=str(error))
+        return self._store(lease, record, (event,) if attempts == 1 else ())
+
+    def _ledger_troubled(self, lease: Lease, record: Record, work: Work, error: OutsideError) -> Record:
+        assert work.debt is not None
+        debt = entry(record, work.debt.key)
+        attempts = debt.attempts + 1
+        due_at = self._ctx.now() + self._after(retry.after_ledger, attempts, error)
+        debt = replace(debt, attempts=attempts, due_at=due_at, error=str(error), waiting="")
+        items = tuple(debt if item.key == debt.key else item for item in record.ledger)
+        record = replace(record, ledger=items, ledger_turn=False)
+        notices: tuple[Notice, ...] = ()
+        if attempts == LOUD_ATTEMPTS:
+            text = f"{record.name}: {len(debt.owed)} versions cannot be ended: {error}"
+            notices = (self._ctx.notice(record, "overdue", text, rotation=debt.rotation),)
+        event = self._ctx.event(record, "ledger", "retrying", None, why=str(error), attempt=attempts)
+        return self._store(lease, record, (event,) if attempts == 1 else (), notices)
+
+    def _after(self, table: Callable[[int, float, float | None], Any], attempts: int, error: OutsideError) -> Any:
+        return table(attempts, self._ctx.ids.fraction(), error.retry_after if isinstance(error, Retryable) else None)
+
+    def _halted(self, lease: Lease, record: Record, code: str, why: str) -> Record:
+        if record.rotation is not None and record.rotation.halt is None:
+            return self._stopped(lease, Stop(record, code, why))
+        due_at: datetime = self._ctx.now() + retry.after_step(8, 0.0)
+        return self._store(lease, replace(record, trouble=Trouble(unit=code, attempts=1, due_at=due_at, error=why)))
+
+
+def _place_of(error: BaseException) -> str:
+    """File and line of where it was raised, without any value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "?"

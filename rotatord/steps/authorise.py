@@ -1,0 +1,132 @@
+"""authorise: wait for the overlap, suspend the base where that can be undone, read everything again, and decide.
+
+The commit at the end is the pivot: after it the base is in the ledger and there is only forward. It is conditional on the
+sequence number that was read, so a hold, a rollback or a leak mark that was accepted before it wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from rotatord import moves
+from rotatord.clock import elapsed
+from rotatord.gates import Gate, evaluate, verdict
+from rotatord.model import Record, Rotation, Slot, Suspension, Verdict
+from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, read, soon
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Suspend
+from rotatord.steps.verify import reasons, summary
+
+HOLD_WAIT_SECONDS = 30.0
+
+
+def authorise(ctx: Context, record: Record) -> Unit:
+    """From ``verified`` to ``completed``; stays verified, never revokes silently, while anything is missing."""
+    gate: Gate = ctx.gate
+    record, waiting = _run_timer(ctx, record)
+    if waiting is not None:
+        return waiting
+    evidence = yield from evaluate(ctx, record, gate.authorise)
+    result = verdict(evidence)
+    rotation = open_rotation(record)
+    unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
+    record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
+    if result is Verdict.FAIL and not rotation.accepted_risk:
+        return Failed(record, reasons(evidence))
+    if result is Verdict.WAIT and not _overridden(rotation, evidence):
+        return Wait(record, _next_look(ctx, rotation, evidence), reasons(evidence))
+    suspended = yield from _suspend(ctx, record)
+    if isinstance(suspended, Wait):
+        return suspended
+    record = suspended
+    yield from _clear_pending(ctx, record)
+    rotation = open_rotation(record)
+    traits = ctx.plugins.issuer(rotation.plan.issuer).traits
+    event = ctx.event(
+        record, "authorise", "done", rotation.base, kept=rotation.new.label if rotation.new else "", **summary(evidence)
+    )
+    ended = ctx.event(record, "rotation", "completed", rotation.new)
+    record = yield from commit(moves.complete(record, traits, ctx.now()), event, ended)
+    return Done(record)
+
+
+def _overridden(rotation: Rotation, evidence: list[Any]) -> bool:
+    """A person accepted the risk of unproven consumers; holds and the overlap still count."""
+    blocking = {item.check for item in evidence if item.verdict is Verdict.WAIT}
+    return bool(rotation.accepted_risk) and blocking <= {"consumers_proven", "consumers_healthy"}
+
+
+def _run_timer(ctx: Context, record: Record) -> tuple[Record, Wait | None]:
+    """Start the overlap, or wait for it. Clocks that disagree start it again: the overlap stretches, it never shrinks."""
+    rotation = open_rotation(record)
+    overlap = rotation.plan.policy.overlap
+    if moves.compromised(record, rotation.base):
+        overlap = timedelta(0)
+    now = ctx.instant()
+    passed = None if rotation.timer is None else elapsed(rotation.timer, now, overlap)
+    if passed is None:
+        record = changed(record, timer=now)
+        if overlap:
+            return record, Wait(record, now.wall + overlap, f"both versions work side by side for {overlap}")
+    elif passed is False:
+        assert rotation.timer is not None
+        left = overlap - timedelta(seconds=now.monotonic - rotation.timer.monotonic)
+        until = now.wall + max(left, timedelta(milliseconds=10))
+        return record, Wait(record, until, f"both versions work side by side for {overlap}")
+    return record, None
+
+
+def _next_look(ctx: Context, rotation: Rotation, evidence: list[Any]) -> datetime:
+    held = any(item.check == "no_hold" and item.verdict is Verdict.WAIT for item in evidence)
+    return soon(ctx, HOLD_WAIT_SECONDS) if held else ctx.now() + rotation.plan.policy.poll
+
+
+def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
+    """Disable the base reversibly and let it settle: a consumer that was missed shows now, while it can be undone."""
+    rotation = open_rotation(record)
+    base, policy = rotation.base, rotation.plan.policy
+    if base is None or not base.ref or not policy.suspend:
+        return record
+    issuer = ctx.plugins.issuer(base.issuer)
+    if not isinstance(issuer, Suspend):
+        return record
+    if rotation.suspension is None or rotation.suspension.done_at is None:
+        attempts = rotation.suspension.attempts + 1 if rotation.suspension else 1
+        record = changed(record, suspension=Suspension(intended_at=ctx.now(), attempts=attempts))
+        record = yield from commit(record, ctx.event(record, "suspend", "intended", base))
+        suspend = issuer.suspend
+        yield from ask(base.issuer, issuer, "suspend", lambda: suspend(base.ref, rotation.plan.parameters), effect=True)
+        suspension = open_rotation(record).suspension
+        assert suspension is not None
+        record = changed(record, suspension=replace(suspension, done_at=ctx.instant()))
+        record = yield from commit(record, ctx.event(record, "suspend", "done", base))
+        return _settling(ctx, record, policy.settle + issuer.traits.propagation) or record
+    return _settling(ctx, record, policy.settle + issuer.traits.propagation) or record
+
+
+def _settling(ctx: Context, record: Record, duration: timedelta) -> Wait | None:
+    """Wait until the suspension has settled on both clocks; afterwards the gate is asked once more by the next run."""
+    suspension = open_rotation(record).suspension
+    assert suspension is not None
+    assert suspension.done_at is not None
+    if not duration:
+        return None
+    passed = elapsed(suspension.done_at, ctx.instant(), duration)
+    if passed is None:
+        record = changed(record, suspension=replace(suspension, done_at=ctx.instant()))
+    if passed:
+        return None
+    return Wait(record, ctx.now() + duration, f"the base is suspended; looking for anything that misses it for {duration}")
+
+
+def _clear_pending(ctx: Context, record: Record) -> Generator[Op, Any, None]:
+    """The staged copy has done its duty; quiet credentials have empty pending slots."""
+    rotation = open_rotation(record)
+    home = rotation.plan.home
+    backend = ctx.plugins.backend(home.backend)
+    held = yield from read(backend, home, Slot.PENDING)
+    if not held.empty and held.marker is not None and held.marker.rotation == rotation.id:
+        yield from clear(backend, home, Slot.PENDING, held.token)

@@ -1,0 +1,29 @@
+"""discard: the end of the way back. Pending is cleared, and everything this rotation minted is left to the ledger."""
+
+from __future__ import annotations
+
+from rotatord import moves
+from rotatord.model import Record, Slot
+from rotatord.ops import Context, Done, Unit, clear, commit, holds, open_rotation, read
+
+
+def discard(ctx: Context, record: Record) -> Unit:
+    """From ``discarding`` to ``rolled_back``. Clearing moves the compare tokens, so that late writes are refused."""
+    rotation = open_rotation(record)
+    home = rotation.plan.home
+    backend = ctx.plugins.backend(home.backend)
+    if rotation.intents:
+        held = yield from read(backend, home, Slot.PENDING)
+        yield from clear(backend, home, Slot.PENDING, held.token)
+    traits = ctx.plugins.issuer(rotation.plan.issuer).traits
+    if rotation.base is not None and rotation.written:
+        names = ctx.plugins.issuer(rotation.base.issuer).traits.fields
+        previous = yield from read(backend, home, Slot.PREVIOUS)
+        current = yield from read(backend, home, Slot.CURRENT)
+        if not previous.empty and holds(ctx, previous, rotation.base, names) and holds(ctx, current, rotation.base, names):
+            yield from clear(backend, home, Slot.PREVIOUS, previous.token)
+    why = rotation.rollback or rotation.error
+    event = ctx.event(record, "rotation", "rolled_back", rotation.new, why=why)
+    notice = ctx.notice(record, "rolled_back", f"{record.name}: rolled back: {why}", rotation=rotation.id)
+    record = yield from commit(moves.discarded(record, traits, ctx.now()), event, notices=(notice,))
+    return Done(record)

@@ -1,0 +1,218 @@
+"""mint: make the new version and put its value into the home's pending slot, so that nothing can be lost after it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from rotatord import moves
+from rotatord.errors import Conflict, Retryable
+from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
+from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, fields_of, open_rotation, read, write
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Held, Issuer, Minted, MintRequest, Query
+from rotatord.secret import Secret, digests
+from rotatord.steps.preflight import preflight
+
+OVERWRITE_TRIES = 3
+
+
+def mint(ctx: Context, record: Record) -> Unit:
+    """From ``planned`` to ``staged``. A value lost between the two: owe it, mint again."""
+    rotation = open_rotation(record)
+    issuer = ctx.plugins.issuer(rotation.plan.issuer)
+    pending = yield from _read_pending(ctx, rotation)
+    intent = _open_intent(rotation)
+    if intent is not None and issuer.traits.value_origin == "issuer":
+        version = _recognise(record, pending, intent, issuer)
+        if version is not None:
+            return (yield from _staged(ctx, record, version))
+    if intent is not None and not _proposal(pending, rotation, intent):
+        settled = intent.at + issuer.traits.call_settles_within
+        if issuer.traits.strategy == "in_place" and ctx.now() < settled:
+            return Wait(record, settled, "an unanswered mint may still land; minting again after it no longer can")
+        record = yield from _abandon(ctx, record, issuer)
+    early = yield from preflight(ctx, record, issuer)
+    if not isinstance(early, Record):
+        return early
+    return (yield from _mint_one(ctx, early, issuer))
+
+
+def _open_intent(rotation: Rotation) -> MintIntent | None:
+    return next((intent for intent in rotation.intents if intent.outcome is Outcome.OPEN), None)
+
+
+def _read_pending(ctx: Context, rotation: Rotation) -> Generator[Op, Any, Held]:
+    home = rotation.plan.home
+    held: Held = yield from read(ctx.plugins.backend(home.backend), home, Slot.PENDING)
+    return held
+
+
+def _proposal(pending: Held, rotation: Rotation, intent: MintIntent) -> bool:
+    """Whether pending holds the value that we chose for this intent."""
+    marker = pending.marker
+    return marker is not None and marker.rotation == rotation.id and marker.generation == intent.generation
+
+
+def _recognise(record: Record, pending: Held, intent: MintIntent, issuer: Issuer) -> Version | None:
+    """The version that an earlier, interrupted attempt already put into pending. A ref in the ledger is never staged."""
+    rotation = open_rotation(record)
+    if not _proposal(pending, rotation, intent) or fields_of(pending, issuer.traits.fields) is None:
+        return None
+    marker = pending.marker
+    assert marker is not None
+    if any(owed.version.ref == marker.ref for debt in record.ledger for owed in debt.owed):
+        return None
+    fields = fields_of(pending, issuer.traits.fields)
+    assert fields is not None
+    return Version(
+        generation=marker.generation,
+        rotation=rotation.id,
+        issuer=rotation.plan.issuer,
+        ref=marker.ref,
+        fingerprint=marker.fingerprint,
+        scope=rotation.plan.scope,
+        parameters=rotation.plan.parameters,
+        minted_at=intent.at,
+        expires_at=intent.at + rotation.plan.policy.ttl if rotation.plan.policy.ttl and issuer.traits.expiry else None,
+        digests=digests(fields, issuer.traits.high_entropy),
+    )
+
+
+def _staged(ctx: Context, record: Record, version: Version) -> Unit:
+    """Commit the fact, with the intent answered."""
+    rotation = open_rotation(record)
+    intents = tuple(
+        replace(intent, outcome=Outcome.ANSWERED) if intent.generation == version.generation else intent
+        for intent in rotation.intents
+    )
+    record = moves.succeed(changed(record, new=version, intents=intents), ctx.now())
+    record = yield from commit(record, ctx.event(record, "mint", "done", version, ref=version.ref))
+    return Done(record)
+
+
+def _abandon(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record]:
+    """Give up a lost value. Pending is rewritten first, so that a late write of it is refused by its compare token."""
+    rotation = open_rotation(record)
+    home = rotation.plan.home
+    backend = ctx.plugins.backend(home.backend)
+    held = yield from read(backend, home, Slot.PENDING)
+    yield from clear(backend, home, Slot.PENDING, held.token)
+    record = moves.abandon(record, issuer.traits, ctx.now())
+    return (yield from commit(record, ctx.event(record, "mint", "failed", why="the answer was lost; whatever it made is owed")))
+
+
+def _request(ctx: Context, record: Record, generation: int) -> MintRequest:
+    rotation = open_rotation(record)
+    plan = rotation.plan
+    return MintRequest(
+        installation=ctx.installation,
+        credential=record.name,
+        rotation=rotation.id,
+        generation=generation,
+        scope=plan.scope,
+        parameters=plan.parameters,
+        ttl=plan.policy.ttl,
+        owner=plan.owner,
+        purpose=plan.purpose,
+    )
+
+
+def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
+    rotation = open_rotation(record)
+    plan = rotation.plan
+    intent = _open_intent(rotation)
+    by_caller = issuer.traits.value_origin == "caller"
+    if intent is None:
+        known: tuple[str, ...] = ()
+        if not issuer.traits.labels:
+            query = Query(installation=ctx.installation, credential=record.name, parameters=plan.parameters, scope=plan.scope)
+            live = yield from ask(plan.issuer, issuer, "find", lambda: issuer.find(query))
+            known = tuple(sorted(item.ref for item in live))
+            if unexplained := _unexplained(record, known):
+                return Failed(record, f"live at the issuer and not ours: {', '.join(unexplained)}; adopt or remove them")
+        intent = MintIntent(generation=record.generation + 1, at=ctx.now(), known=known)
+        record = replace(changed(record, intents=(*rotation.intents, intent)), generation=intent.generation)
+        record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation))
+    request = _request(ctx, record, intent.generation)
+    proposed: Secret | None = None
+    if by_caller:
+        proposed = yield from _propose(ctx, record, issuer, request)
+    minted: Minted = yield from ask(plan.issuer, issuer, "mint", lambda: issuer.mint(request, proposed), effect=True)
+    version = _version(ctx, record, issuer, minted, intent)
+    if not by_caller:
+        yield from _overwrite_pending(ctx, record, version, minted.fields)
+    if problem := _unusable(ctx, record, issuer, minted, version):
+        failed = changed(record, new=version)
+        return Failed(failed, problem)
+    return (yield from _staged(ctx, record, version))
+
+
+def _unexplained(record: Record, known: tuple[str, ...]) -> list[str]:
+    ours = {owed.version.ref for debt in record.ledger for owed in debt.owed}
+    ours |= {version.ref for version in (record.current, open_rotation(record).new) if version}
+    return sorted(set(known) - ours)
+
+
+def _version(ctx: Context, record: Record, issuer: Issuer, minted: Minted, intent: MintIntent) -> Version:
+    rotation = open_rotation(record)
+    return Version(
+        generation=intent.generation,
+        rotation=rotation.id,
+        issuer=rotation.plan.issuer,
+        ref=minted.ref,
+        fingerprint=ctx.fingerprinter.fingerprint(minted.fields),
+        scope=rotation.plan.scope,
+        parameters=rotation.plan.parameters,
+        minted_at=intent.at,
+        expires_at=minted.expires_at,
+        renew_at=minted.renew_at,
+        digests=digests(minted.fields, issuer.traits.high_entropy),
+    )
+
+
+def _unusable(ctx: Context, record: Record, issuer: Issuer, minted: Minted, version: Version) -> str:
+    """Why what the issuer handed out must not be published; "" when it may be."""
+    base = open_rotation(record).base
+    if minted.fields.names != frozenset(issuer.traits.fields):
+        return f"the issuer answered with fields {sorted(minted.fields.names)}, not {sorted(issuer.traits.fields)}"
+    if base is not None and base.fingerprint == version.fingerprint:
+        return "the issuer answered with the value that is to be replaced"
+    if minted.expires_at is not None and minted.expires_at <= ctx.now() + timedelta(seconds=1):
+        return f"the issuer answered with a version that expired at {minted.expires_at.isoformat()}"
+    if not minted.ref:
+        return "the issuer answered without an id by which the version could be revoked"
+    return ""
+
+
+def _propose(ctx: Context, record: Record, issuer: Issuer, request: MintRequest) -> Generator[Op, Any, Secret]:
+    """The value that we choose, durable in pending before the issuer hears of it."""
+    rotation = open_rotation(record)
+    pending = yield from _read_pending(ctx, rotation)
+    intent = _open_intent(rotation)
+    assert intent is not None
+    if _proposal(pending, rotation, intent):
+        known = fields_of(pending, issuer.traits.fields)
+        if known is not None:
+            return known
+    proposed: Secret = yield from ask(rotation.plan.issuer, issuer, "propose", lambda: issuer.propose(request))
+    version = _version(ctx, record, issuer, Minted(ref="", fields=proposed), intent)
+    yield from _overwrite_pending(ctx, record, version, proposed)
+    return proposed
+
+
+def _overwrite_pending(ctx: Context, record: Record, version: Version, fields: Secret) -> Generator[Op, Any, None]:
+    """Write pending whatever it holds: it is ours alone. A lost race is looked at again, a few times."""
+    home = open_rotation(record).plan.home
+    backend = ctx.plugins.backend(home.backend)
+    marker: Marker = ctx.marker(record, version, Slot.PENDING)
+    for _ in range(OVERWRITE_TRIES):
+        held = yield from read(backend, home, Slot.PENDING)
+        try:
+            yield from write(backend, home, Slot.PENDING, fields, marker, held.token)
+        except Conflict:
+            continue
+        return
+    raise Retryable(f"somebody else keeps writing the pending slot of {home.id}")

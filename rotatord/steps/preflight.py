@@ -1,0 +1,91 @@
+"""preflight: everything that can be known to be wrong before anything is touched. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+from rotatord.model import Reason, Record, Slot
+from rotatord.ops import Call, Context, Failed, Op, Stop, Wait, ask, open_rotation, read, soon, tell
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import BackendPreflight, Issuer, Preflight, Published
+from rotatord.steps.slots import Kind, kind
+
+DRIFT_WAIT_SECONDS = 60.0
+CAP_WAIT_SECONDS = 10.0
+
+
+def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record | Wait | Failed | Stop]:
+    """The record to go on with (whether the base was healthy is noted in it), or why not."""
+    rotation = open_rotation(record)
+    if (why := ctx.paused()) and rotation.reason is not Reason.COMPROMISED:
+        return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
+    problems: list[str] = []
+    if isinstance(issuer, Preflight):
+        look = issuer.preflight
+        answer = yield from ask(
+            rotation.plan.issuer, issuer, "preflight", lambda: look(rotation.plan.scope, rotation.plan.parameters)
+        )
+        problems.extend(answer)
+    stopped = yield from _destinations(ctx, record, issuer, problems)
+    if stopped is not None:
+        return stopped
+    if problems:
+        return Failed(record, "preflight: " + "; ".join(problems))
+    if full := _cap_reached(record, issuer):
+        return Wait(record, soon(ctx, CAP_WAIT_SECONDS), full)
+    if rotation.base is not None and rotation.base_healthy is None:
+        healthy = yield from _base_healthy(ctx, record)
+        record = changed(record, base_healthy=healthy)
+    return record
+
+
+def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[str]) -> Generator[Op, Any, Wait | Stop | None]:
+    plan = open_rotation(record).plan
+    for destination in plan.destinations:
+        backend = ctx.plugins.backend(destination.backend)
+        if isinstance(backend, BackendPreflight):
+            answer = yield Call("backend.preflight", partial(backend.preflight, destination), backend.timeout)
+            problems.extend(answer)
+        held = yield from read(backend, destination, Slot.CURRENT)
+        seen = kind(ctx, record, held, issuer.traits.fields)
+        if seen is Kind.NEWER:
+            return Stop(record, "journal_behind", f"{destination.id} holds a version that this journal has never made", True)
+        if seen is Kind.OTHER:
+            problems.append(f"{destination.id} belongs to another installation")
+        if seen is Kind.FOREIGN and plan.policy.on_drift == "hold":
+            why = f"{destination.id} was changed by somebody else: `repair` writes ours back, `adopt` takes over theirs"
+            return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
+    return None
+
+
+def _cap_reached(record: Record, issuer: Issuer) -> str:
+    """At an issuer that allows only so many versions, mint waits until the ledger has paid."""
+    cap = issuer.traits.max_live
+    if cap is None or issuer.traits.strategy == "in_place":
+        return ""
+    name = open_rotation(record).plan.issuer
+    owed = sum(len(debt.owed) for debt in record.ledger if debt.issuer == name)
+    unsettled = sum(1 for debt in record.ledger if debt.issuer == name and debt.sweep_until and not debt.owed)
+    live = owed + unsettled + (1 if record.current is not None and record.current.issuer == name else 0)
+    if live < cap:
+        return ""
+    return f"{live} of {cap} versions live at the issuer; waiting until the owed ones are proven dead"
+
+
+def _base_healthy(ctx: Context, record: Record) -> Generator[Op, Any, bool | None]:
+    """Whether every check is healthy before we touch anything: a base that was unhealthy is not asked to be healthier."""
+    rotation = open_rotation(record)
+    assert rotation.base is not None
+    published = Published(
+        credential=record.name, label=rotation.base.label, rotation=rotation.id, token=f"{rotation.id}.look", at=ctx.now()
+    )
+    states: list[str] = []
+    for consumer in rotation.plan.consumers:
+        for _, health in ctx.plugins.health(consumer):
+            state, _ = yield from tell(health, "health.check", partial(health.check, published))
+            states.append(state)
+    if "unhealthy" in states:
+        return False
+    return True if states and all(state == "healthy" for state in states) else None

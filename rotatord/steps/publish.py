@@ -1,0 +1,140 @@
+"""publish: the subject of the present way becomes current in every destination of this wave, each read back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from rotatord import moves
+from rotatord.errors import Conflict, Retryable
+from rotatord.model import Destination, Record, Slot, Version, Way, Written
+from rotatord.ops import (
+    Context,
+    Done,
+    Failed,
+    Op,
+    Stop,
+    Unit,
+    Wait,
+    commit,
+    fields_of,
+    holds,
+    open_rotation,
+    read,
+    soon,
+    write,
+)
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Held
+from rotatord.secret import Secret
+from rotatord.steps.slots import Kind, fields_at, find_fields, kind
+
+WRITE_TRIES = 3
+DRIFT_WAIT_SECONDS = 30.0
+
+
+def publish(ctx: Context, record: Record) -> Unit:
+    """Compare-and-set each destination of the wave. After a change of way every destination is written anew, even where
+    it already looks right, so that compare tokens move and a late write of the other way is refused."""
+    rotation = open_rotation(record)
+    subject = rotation.subject
+    assert subject is not None, "publish has a subject"
+    if rotation.way is not Way.FORWARD and moves.compromised(record, subject):
+        return Stop(record, "base_compromised", "the version to publish is known to be compromised; rotate instead")
+    fields = yield from _value(ctx, record, subject)
+    if fields is None:
+        if rotation.way is Way.FORWARD:
+            return Failed(record, "the new value is gone from the pending slot")
+        return Stop(record, "value_lost", "no slot holds the value to publish any more; rotate instead")
+    if rotation.way is Way.FORWARD and rotation.base is not None:
+        yield from _keep_previous(ctx, record, rotation.base)
+    wave = rotation.plan.waves[rotation.wave]
+    for destination in rotation.plan.destinations:
+        if destination.wave != wave or _written(record, destination):
+            continue
+        outcome = yield from _publish_one(ctx, record, destination, subject, fields)
+        if isinstance(outcome, Wait):
+            return outcome
+        record = outcome
+    record = moves.succeed(record, ctx.now())
+    record = yield from commit(record, ctx.event(record, "publish", "done", subject, wave=wave, way=rotation.way.value))
+    return Done(record)
+
+
+def _written(record: Record, destination: Destination) -> bool:
+    rotation = open_rotation(record)
+    return any(fact.destination == destination.id and fact.leg == rotation.leg for fact in rotation.written)
+
+
+def _value(ctx: Context, record: Record, subject: Version) -> Generator[Op, Any, Secret | None]:
+    rotation = open_rotation(record)
+    if rotation.way is Way.FORWARD:
+        staged: Secret | None = yield from fields_at(ctx, rotation.plan, Slot.PENDING, subject)
+        return staged
+    found: Secret | None = yield from find_fields(ctx, rotation.plan, subject)
+    return found
+
+
+def _keep_previous(ctx: Context, record: Record, base: Version) -> Generator[Op, Any, None]:
+    """Copy the home's current to previous, only while it is the base: this is what the way back restores."""
+    home = open_rotation(record).plan.home
+    backend = ctx.plugins.backend(home.backend)
+    names = ctx.plugins.issuer(base.issuer).traits.fields
+    current = yield from read(backend, home, Slot.CURRENT)
+    fields = fields_of(current, names)
+    if fields is None or not holds(ctx, current, base, names):
+        return
+    previous = yield from read(backend, home, Slot.PREVIOUS)
+    marker = ctx.marker(record, base, Slot.PREVIOUS)
+    if previous.marker == marker and holds(ctx, previous, base, names):
+        return
+    yield from write(backend, home, Slot.PREVIOUS, fields, marker, previous.token)
+
+
+def _publish_one(
+    ctx: Context, record: Record, destination: Destination, subject: Version, fields: Secret
+) -> Generator[Op, Any, Record | Wait]:
+    rotation = open_rotation(record)
+    backend = ctx.plugins.backend(destination.backend)
+    names = ctx.plugins.issuer(subject.issuer).traits.fields
+    marker = ctx.marker(record, subject, Slot.CURRENT)
+    for _ in range(WRITE_TRIES):
+        held: Held = yield from read(backend, destination, Slot.CURRENT)
+        repaired = rotation.way is Way.REPAIR and held.marker is not None and holds(ctx, held, subject, names, fields)
+        if repaired or (held.marker == marker and holds(ctx, held, subject, names, fields)):
+            return (yield from _fact(ctx, record, destination, subject))
+        if _foreign(ctx, record, held, names, fields):
+            why = f"{destination.id} was changed by somebody else; `repair` writes ours back, `adopt` takes over theirs"
+            return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
+        try:
+            yield from write(backend, destination, Slot.CURRENT, fields, marker, held.token)
+        except Conflict:
+            continue
+        back: Held = yield from read(backend, destination, Slot.CURRENT)
+        if back.marker == marker and holds(ctx, back, subject, names, fields):
+            return (yield from _fact(ctx, record, destination, subject))
+    raise Retryable(f"{destination.id} does not hold what was written: somebody else keeps writing it")
+
+
+def _foreign(ctx: Context, record: Record, held: Held, names: tuple[str, ...], fields: Secret) -> bool:
+    rotation = open_rotation(record)
+    if rotation.plan.policy.on_drift == "repair" or (rotation.way is Way.REPAIR and rotation.actor != ctx.actor):
+        return kind(ctx, record, held, names, fields) is Kind.OTHER
+    return kind(ctx, record, held, names, fields) in {Kind.FOREIGN, Kind.OTHER}
+
+
+def _fact(ctx: Context, record: Record, destination: Destination, subject: Version) -> Generator[Op, Any, Record]:
+    """Commit that this destination holds the subject, with the time it was read back."""
+    rotation = open_rotation(record)
+    fact = Written(destination=destination.id, leg=rotation.leg, at=ctx.now())
+    others = tuple(item for item in rotation.written if item.destination != destination.id or item.leg != rotation.leg)
+    record = changed(record, written=(*others, fact))
+    event = ctx.event(record, "write", "done", subject, destination=destination.id, way=rotation.way.value)
+    return (yield from commit(record, event))
+
+
+def last_written(record: Record) -> Written | None:
+    """The latest write of the present leg."""
+    rotation = open_rotation(record)
+    facts = [fact for fact in rotation.written if fact.leg == rotation.leg]
+    return max(facts, key=lambda fact: fact.at) if facts else None

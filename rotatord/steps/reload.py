@@ -1,0 +1,75 @@
+"""reload: ask the consumers of this wave to read anew. Accepted is not applied: verify decides that."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from dataclasses import replace
+from typing import Any
+
+from rotatord import moves
+from rotatord.model import ConsumerSpec, Record, Reloaded, Slot, Version
+from rotatord.ops import Context, Done, Op, Unit, commit, open_rotation, tell
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Consumer, Published
+from rotatord.steps.publish import last_written
+from rotatord.steps.slots import fields_at
+
+
+def reload(ctx: Context, record: Record) -> Unit:
+    """One intent for the wave, then each consumer, then its fact; a consumer that has its fact is not asked again."""
+    rotation = open_rotation(record)
+    subject = rotation.subject
+    assert subject is not None
+    wave = rotation.plan.waves[rotation.wave]
+    consumers = [consumer for consumer in rotation.plan.consumers if consumer.wave == wave]
+    missing = [consumer for consumer in consumers if fact_of(record, consumer) is None]
+    if missing:
+        facts = tuple(Reloaded(consumer=c.name, leg=rotation.leg, intended_at=ctx.now()) for c in missing)
+        record = changed(record, reloaded=(*rotation.reloaded, *facts))
+        names = [consumer.name for consumer in missing]
+        record = yield from commit(record, ctx.event(record, "reload", "intended", subject, consumers=names, wave=wave))
+    for consumer in consumers:
+        fact = fact_of(record, consumer)
+        assert fact is not None
+        if fact.done_at is not None or fact.skipped:
+            continue
+        plugin = ctx.plugins.consumer(consumer)
+        published = yield from describe(ctx, record, plugin, subject)
+        yield from tell(plugin, "consumer.reload", partial(plugin.reload, published), effect=True)
+        record = _with_fact(record, replace(fact, done_at=ctx.now()))
+        record = yield from commit(record, ctx.event(record, "reload", "done", subject, consumer=consumer.name))
+    record = moves.succeed(record, ctx.now())
+    record = yield from commit(record)
+    return Done(record)
+
+
+def fact_of(record: Record, consumer: ConsumerSpec) -> Reloaded | None:
+    """What is recorded of this consumer in the present leg."""
+    rotation = open_rotation(record)
+    return next((f for f in rotation.reloaded if f.consumer == consumer.name and f.leg == rotation.leg), None)
+
+
+def _with_fact(record: Record, fact: Reloaded) -> Record:
+    rotation = open_rotation(record)
+    facts = tuple(fact if (f.consumer, f.leg) == (fact.consumer, fact.leg) else f for f in rotation.reloaded)
+    return changed(record, reloaded=facts)
+
+
+def describe(ctx: Context, record: Record, consumer: Consumer | None, subject: Version) -> Generator[Op, Any, Published]:
+    """What consumers and checks are told: never the value, but where asked a way to check that an instance has it."""
+    rotation = open_rotation(record)
+    written = last_written(record)
+    possession = None
+    if consumer is not None and getattr(consumer, "possession", False):
+        fields = yield from fields_at(ctx, rotation.plan, Slot.CURRENT, subject)
+        if fields is not None:
+            possession = fields.prove
+    return Published(
+        credential=record.name,
+        label=subject.label,
+        rotation=rotation.id,
+        token=f"{rotation.id}.{rotation.leg}",
+        at=written.at if written else rotation.since,
+        possession=possession,
+    )

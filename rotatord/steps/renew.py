@@ -1,0 +1,67 @@
+"""renew: prolong periodic versions; contain: stop a leaked one before its replacement exists."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rotatord.model import LeakMark, Record, Version
+from rotatord.ops import Context, Done, Unit, ask, commit, open_rotation
+from rotatord.ops import with_rotation as changed
+from rotatord.ports import Renew, Suspend
+
+
+def renew(ctx: Context, record: Record, version: Version) -> Unit:
+    """Prolong one version: the current one, or the new one of an open rotation."""
+    issuer = ctx.plugins.issuer(version.issuer)
+    if not isinstance(issuer, Renew):
+        return Done((yield from commit(_with(record, replace(version, renew_at=None)))))
+    prolong = issuer.renew
+    expires_at, renew_at = yield from ask(
+        version.issuer, issuer, "renew", lambda: prolong(version.ref, record.spec.parameters), effect=True
+    )
+    renewed = replace(version, expires_at=expires_at, renew_at=renew_at)
+    record = _with(record, renewed)
+    return Done((yield from commit(record, ctx.event(record, "renew", "done", renewed))))
+
+
+def _with(record: Record, version: Version) -> Record:
+    """The record with this version wherever it stands."""
+    if record.current is not None and record.current.generation == version.generation:
+        record = replace(record, current=version)
+    rotation = record.rotation
+    if rotation is not None:
+        if rotation.new is not None and rotation.new.generation == version.generation:
+            record = changed(record, new=version)
+        if rotation.base is not None and rotation.base.generation == version.generation:
+            record = changed(record, base=version)
+    return record
+
+
+def contain(ctx: Context, record: Record, mark: LeakMark) -> Unit:
+    """Suspend a leaked version, or revoke it where it cannot be suspended, before anything replaces it: asked for by a
+    person or a policy, and recorded as the exception to invariants 1 and 2 that it is."""
+    version = _marked(record, mark)
+    now = ctx.now()
+    marks = tuple(replace(item, contained_at=now) if item.generation == mark.generation else item for item in record.leaks)
+    contained = replace(record, leaks=marks)
+    if version is None or not version.ref:
+        return Done((yield from commit(contained, ctx.event(record, "contain", "failed", why="no id to end it by"))))
+    issuer = ctx.plugins.issuer(version.issuer)
+    parameters = (open_rotation(record).plan if record.rotation else record.spec).parameters
+    record = yield from commit(record, ctx.event(record, "contain", "intended", version, by=mark.actor))
+    contained = replace(record, leaks=marks)
+    if isinstance(issuer, Suspend):
+        suspend = issuer.suspend
+        yield from ask(version.issuer, issuer, "suspend", lambda: suspend(version.ref, parameters), effect=True)
+        how = "suspended"
+    else:
+        yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, None, parameters), effect=True)
+        how = "revoked"
+    event = ctx.event(contained, "contain", "done", version, how=how, by=mark.actor, exception="invariants 1 and 2")
+    return Done((yield from commit(contained, event)))
+
+
+def _marked(record: Record, mark: LeakMark) -> Version | None:
+    rotation = record.rotation
+    versions = [record.current, rotation.new if rotation else None]
+    return next((item for item in versions if item is not None and item.generation == mark.generation), None)

@@ -1,0 +1,241 @@
+"""What to do next for one credential, and when: pure. One claim is one or more units of work under one lease.
+
+Order: containing a leak, people's wishes, renewals, ledger and step in turns, then planning what is due, then repair.
+"""
+
+# ruff: noqa: ARG001  the picks share one signature
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from rotatord import policy
+from rotatord.model import Debt, LeakMark, Reason, Record, Rotation, Standing, Version, Way
+
+LOOK_AGAIN = timedelta(minutes=5)  # at something that is due but blocked for an unknown time
+
+
+class Kind(StrEnum):
+    """The kinds of work."""
+
+    CONTAIN = "contain"
+    INSPECT = "inspect"
+    ADOPT = "adopt"
+    REBUILD = "rebuild"
+    RENEW = "renew"
+    LEDGER = "ledger"
+    STEP = "step"
+    PLAN = "plan"
+    REPAIR = "repair"
+    END_REPAIR = "end_repair"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One unit: what, and on which part of the record."""
+
+    kind: Kind
+    debt: Debt | None = None
+    version: Version | None = None
+    mark: LeakMark | None = None
+    due: policy.Due | None = None
+
+
+def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: str = "") -> Work | None:
+    """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
+    with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds."""
+    if _troubled(record, Kind.INSPECT, now):
+        return None
+    work = _asked(record, read_only=read_only)
+    if work is not None and not _troubled(record, work.kind, now):
+        return work
+    if not surveyed and record.standing not in {Standing.RETIRED, Standing.BEHIND}:
+        return Work(Kind.INSPECT)
+    if read_only or record.standing in {Standing.NEW, Standing.UNMANAGED, Standing.BEHIND}:
+        return None
+    for pick in (_contain, _renew, _turn, _plan, _repair, _alarm):
+        work = pick(record, now, freeze)
+        if work is not None:
+            return work
+    return None
+
+
+def _troubled(record: Record, kind: Kind, now: datetime) -> bool:
+    """Whether this kind of work failed and is not tried again yet. A failed look holds up everything: the destinations
+    cannot be seen."""
+    trouble = record.trouble
+    return trouble is not None and trouble.unit == kind.value and trouble.due_at > now
+
+
+def _asked(record: Record, *, read_only: bool) -> Work | None:
+    if record.asked is None:
+        return None
+    kind = {"adopt": Kind.ADOPT, "rebuild": Kind.REBUILD, "inspect": Kind.INSPECT}.get(record.asked.verb)
+    if kind is None or (read_only and kind is Kind.ADOPT):
+        return None
+    return Work(kind)
+
+
+def _contain(record: Record, now: datetime, freeze: str) -> Work | None:
+    mark = next((mark for mark in record.leaks if mark.contain and mark.contained_at is None), None)
+    return Work(Kind.CONTAIN, mark=mark) if mark is not None and not _troubled(record, Kind.CONTAIN, now) else None
+
+
+def _versions(record: Record) -> list[Version]:
+    """Versions that must stay alive: the current one and the one being rolled out."""
+    new = record.rotation.new if record.rotation else None
+    return [version for version in (record.current, new) if version is not None]
+
+
+def _renew(record: Record, now: datetime, freeze: str) -> Work | None:
+    if record.standing is Standing.RETIRED or _troubled(record, Kind.RENEW, now):
+        return None
+    for version in _versions(record):
+        if version.renew_at is not None and version.renew_at <= now:
+            return Work(Kind.RENEW, version=version)
+    return None
+
+
+def _ledger_due(record: Record, now: datetime) -> Debt | None:
+    due = [debt for debt in record.ledger if debt.due_at <= now]
+    return min(due, key=lambda debt: debt.due_at) if due else None
+
+
+def _step_due(record: Record, now: datetime) -> Rotation | None:
+    rotation = record.rotation
+    if rotation is None or rotation.halt is not None or rotation.due_at > now:
+        return None
+    return rotation
+
+
+def _turn(record: Record, now: datetime, freeze: str) -> Work | None:
+    """Ledger and step in turns, so that neither starves the other."""
+    debt, step = _ledger_due(record, now), _step_due(record, now)
+    if step is not None and step.way is Way.REPAIR and _ends_repair(record, now, freeze):
+        return Work(Kind.END_REPAIR)
+    if debt is not None and (step is None or record.ledger_turn):
+        return Work(Kind.LEDGER, debt=debt)
+    return Work(Kind.STEP) if step is not None else None
+
+
+def _ends_repair(record: Record, now: datetime, freeze: str) -> bool:
+    due = policy.due(record, now, freeze=freeze)
+    return due.now and due.reason in {Reason.COMPROMISED, Reason.EXPIRING, Reason.DUE}
+
+
+def _plan(record: Record, now: datetime, freeze: str) -> Work | None:
+    if record.rotation is not None or record.standing is not Standing.MANAGED:
+        return None
+    due = policy.due(record, now, freeze=freeze)
+    return Work(Kind.PLAN, due=due) if due.now else None
+
+
+def _repair(record: Record, now: datetime, freeze: str) -> Work | None:
+    if freeze:
+        return None
+    if record.rotation is not None or record.current is None or record.standing is not Standing.MANAGED:
+        return None
+    if any(mark.generation == record.current.generation for mark in record.leaks):
+        return None
+    if not record.drift or (record.spec.policy.on_drift == "hold" and any(_foreign(item.what) for item in record.drift)):
+        return None
+    if any(item.what == "other_installation" for item in record.drift):
+        return None
+    return Work(Kind.REPAIR)
+
+
+def _foreign(what: str) -> bool:
+    return what not in {"missing", "ours_older"}
+
+
+def _alarm(record: Record, now: datetime, freeze: str) -> Work | None:
+    at = alarm_at(record)
+    return Work(Kind.ALARM) if at is not None and at <= now else None
+
+
+def alarm_at(record: Record) -> datetime | None:
+    """When the coming expiry of the current version is announced; None when it was, or when it never expires."""
+    current = record.current
+    if current is None or current.expires_at is None or current.renew_at is not None or record.alarmed == current.generation:
+        return None
+    return current.expires_at - min(record.spec.policy.alarm_before, (current.expires_at - current.minted_at) / 10)
+
+
+def next_due(record: Record, now: datetime) -> datetime | None:
+    """When to look at this record again; None when only a person or a new configuration can bring work."""
+    if record.standing is Standing.BEHIND:
+        return now if record.asked is not None and record.asked.verb in {"rebuild", "inspect"} else None
+    if record.trouble is not None and record.trouble.unit == Kind.INSPECT.value:
+        return record.trouble.due_at
+    if record.standing is Standing.NEW:
+        return now
+    times = [moment for find in _TIMES if (moment := find(record, now)) is not None]
+    if not times:
+        return None
+    return min(times)
+
+
+def _delayed(record: Record, kind: Kind, moment: datetime | None) -> datetime | None:
+    """Not before the next try of work that failed."""
+    trouble = record.trouble
+    if moment is None or trouble is None or trouble.unit != kind.value:
+        return moment
+    return max(moment, trouble.due_at)
+
+
+def _asked_at(record: Record, now: datetime) -> datetime | None:
+    work = _asked(record, read_only=False)
+    if work is not None:
+        return _delayed(record, work.kind, now)
+    contain = any(mark.contain and mark.contained_at is None for mark in record.leaks)
+    return _delayed(record, Kind.CONTAIN, now) if contain else None
+
+
+def _rotation_at(record: Record, now: datetime) -> datetime | None:
+    rotation = record.rotation
+    return rotation.due_at if rotation is not None and rotation.halt is None else None
+
+
+def _ledger_at(record: Record, now: datetime) -> datetime | None:
+    return min((debt.due_at for debt in record.ledger), default=None)
+
+
+def _renew_at(record: Record, now: datetime) -> datetime | None:
+    if record.standing is Standing.RETIRED:
+        return None
+    moment = min((version.renew_at for version in _versions(record) if version.renew_at is not None), default=None)
+    return _delayed(record, Kind.RENEW, moment)
+
+
+def _plan_at(record: Record, now: datetime) -> datetime | None:
+    if record.rotation is not None or record.standing is not Standing.MANAGED:
+        return None
+    due = policy.due(record, now)
+    if due.now:
+        return now
+    if due.starts_at is not None:
+        return due.starts_at
+    return now + LOOK_AGAIN if due.at is not None and due.at <= now else due.at
+
+
+def _repair_at(record: Record, now: datetime) -> datetime | None:
+    return now if _repair(record, now, "") is not None else None
+
+
+def _alarm_at(record: Record, now: datetime) -> datetime | None:
+    return alarm_at(record) if record.standing is Standing.MANAGED else None
+
+
+_TIMES: tuple[Callable[[Record, datetime], datetime | None], ...] = (
+    _asked_at,
+    _rotation_at,
+    _ledger_at,
+    _renew_at,
+    _plan_at,
+    _repair_at,
+    _alarm_at,
+)
