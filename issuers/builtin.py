@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -113,6 +113,7 @@ class Settings(BaseModel):
     """The settings of an issuer of type ``builtin``."""
 
     model_config = ConfigDict(extra="forbid")
+    type: Literal["builtin"] = "builtin"
     prefix: str = Field(default=DEFAULT_PREFIX, pattern=PREFIX_PATTERN)
     store: str = Field(default="default", min_length=1, max_length=64)  # issuers that name one store share its tokens
     permissions: list[Word] | None = None  # the ones that exist; None: any

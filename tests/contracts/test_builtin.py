@@ -1,0 +1,70 @@
+"""The built-in issuer keeps the contract of issuers; its store is real, so there is no fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from issuers.builtin import BuiltinIssuer, create
+from rotatord.model import JsonMap
+from rotatord.ports import Issuer, MintRequest, Surroundings
+from rotatord.secret import Secret
+from rotatord.testing.contracts.issuer import IssuerContract
+
+
+def surroundings(state_dir: Path) -> Surroundings:
+    return Surroundings(installation="here", state_dir=str(state_dir), now=lambda: datetime.now(UTC), secret=lambda _: "unused")
+
+
+class TestBuiltin(IssuerContract):
+    """Over a store in a directory of its own."""
+
+    @pytest.fixture
+    def builtin(self, tmp_path: Path) -> Iterator[BuiltinIssuer]:
+        made = create({"permissions": ["read", "write"]}, surroundings(tmp_path / "state"))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def issuer(self, builtin: BuiltinIssuer) -> Issuer:
+        return builtin
+
+    @pytest.fixture
+    def request_(self) -> MintRequest:
+        return MintRequest(
+            installation="here",
+            credential="cred",
+            rotation="rot_1",
+            generation=1,
+            scope={"permissions": ["read"], "resources": ["a"]},
+            parameters={},
+            ttl=timedelta(hours=24),
+        )
+
+    @pytest.fixture
+    def unknown_ref(self) -> str:
+        return "tok-neverwas"
+
+    @pytest.fixture
+    def wider_scope(self) -> JsonMap | None:
+        return {"permissions": ["read", "write"], "resources": ["a", "b"]}
+
+    @pytest.fixture
+    def bad_scope(self) -> JsonMap | None:
+        return {"permissions": ["fly"]}
+
+    @pytest.fixture
+    def use(self, builtin: BuiltinIssuer) -> Callable[[Secret], None] | None:
+        def use(value: Secret) -> None:
+            assert builtin.introspect(value.reveal("token"), None)["active"]
+
+        return use
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> Issuer | None:
+        """Its directory cannot be made, because a file is in the way."""
+        (tmp_path / "file").write_text("")
+        return create({}, surroundings(tmp_path / "file" / "state"))
