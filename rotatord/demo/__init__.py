@@ -1,0 +1,5 @@
+"""``rotatord demo``: a real issuer, a real consumer and three rotations on loopback, one of which must be undone.
+
+Nothing here is part of the daemon. The service under rotation (:mod:`rotatord.demo.consumer`) and what its token opens
+(:mod:`rotatord.demo.forecasts`) are processes of their own and know of rotatord no more than any consumer does.
+"""
