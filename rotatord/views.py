@@ -35,7 +35,7 @@ STATUS_FIELDS: dict[str, str] = {
     "version": "the label that consumers attest: generation and the start of the fingerprint; null when there is none",
     "minted_at": "of the current version",
     "expires_at": "of the current version; null when it does not expire",
-    "next_rotation_at": "when the next rotation is due; null while one is open, or when nothing makes it due",
+    "next_rotation_at": "when the next rotation starts by itself; null while one is open, or when none will without a person",
     "reason": (
         "of the open rotation, else of the next: `due`, `expiring`, `compromised`, `scope_changed`, `manual`; "
         "null when none is due"
@@ -128,20 +128,18 @@ def owed(ledger: Iterable[Debt]) -> int:
     return sum(item.owing is not Owing.DEAD for debt in ledger for item in debt.owed)
 
 
-def status(record: Record, now: datetime) -> JsonMap:
-    """One credential of ``rotatord.status/v1``."""
+def status(record: Record, now: datetime, freeze: str = "") -> JsonMap:
+    """One credential of ``rotatord.status/v1``. ``freeze``: words of a pause over all, or ""."""
     rotation, current = record.rotation, record.current
-    due = policy.due(record, now)
-    next_at = None if rotation or record.standing not in {Standing.NEW, Standing.MANAGED} else due.at
-    reason = rotation.reason if rotation else due.reason
+    due = policy.due(record, now, freeze=freeze)
     return {
         "name": record.name,
         "state": state_of(record, now),
         "standing": record.standing.value,
         "way": rotation.way.value if rotation else None,
         **_current(current),
-        "next_rotation_at": plain(next_at),
-        "reason": plain(reason),
+        "next_rotation_at": None if rotation else plain(due.starts_at),
+        "reason": reason_of(record, due),
         "overlap_until": plain(overlap_until(record)),
         "owed_revocations": owed(record.ledger),
         "last_rotation": plain(record.last),
@@ -152,8 +150,8 @@ def status(record: Record, now: datetime) -> JsonMap:
         "drift": plain(record.drift),
         "inspected_at": plain(record.inspected_at),
         "asked": plain(record.asked),
-        "waiting": waiting(record, now),
-        "forecast": forecast(record, now),
+        "waiting": waiting(record, due),
+        "forecast": list(due.warnings),
         "needs_person": needs_person(record, now),
         "cannot_tell": cannot_tell(record),
         "issuer": record.spec.issuer,
@@ -189,22 +187,26 @@ def _open(rotation: Rotation) -> JsonMap:
     }
 
 
-def forecast(record: Record, now: datetime) -> list[str]:
-    """What the policy foresees, each a sentence."""
-    return [str(line) for line in policy.forecast(record, now)]
+def reason_of(record: Record, due: policy.Due) -> str | None:
+    """Why the open rotation happens, else the next one; None when nothing makes it due or nothing may be done to it."""
+    if record.rotation is not None:
+        return record.rotation.reason.value
+    if due.check == policy.NEVER or record.standing not in {Standing.NEW, Standing.MANAGED}:
+        return None
+    return due.reason.value
 
 
-def waiting(record: Record, now: datetime) -> str:
+def waiting(record: Record, due: policy.Due) -> str:
     """Why nothing happens right now; empty when there is nothing to explain."""
     rotation = record.rotation
     if rotation is not None:
         return rotation.halt.message if rotation.halt else rotation.waiting or rotation.error
-    if record.held_for_person:
-        return record.held_for_person
-    if record.backoff_until is not None and record.backoff_until > now:
-        return f"backing off until {plain(record.backoff_until)} after {record.failures} rotations rolled back in a row"
-    errors = [f"revoking: {debt.error}" for debt in record.ledger if debt.error]
-    return errors[0] if errors else ""
+    if due.blocked_by:
+        return due.blocked_by
+    if record.trouble is not None:
+        return f"{record.trouble.unit}: {record.trouble.error}; again at {plain(record.trouble.due_at)}"
+    held_up = [f"revoking: {debt.error or debt.waiting}" for debt in record.ledger if debt.error or debt.waiting]
+    return held_up[0] if held_up else ""
 
 
 def needs_person(record: Record, now: datetime) -> list[str]:
@@ -214,10 +216,8 @@ def needs_person(record: Record, now: datetime) -> list[str]:
         found.append(f"halted ({record.rotation.halt.code}): {record.rotation.halt.message}")
     if record.held_for_person:
         found.append(record.held_for_person)
-    if record.standing is Standing.UNMANAGED:
-        found.append("its destination holds a value that rotatord did not make: adopt it, or set on_unknown: replace")
-    if record.standing is Standing.BEHIND:
-        found.append("its destination knows more than this journal: rebuild it")
+    if record.standing in {Standing.UNMANAGED, Standing.BEHIND}:
+        found.append(policy.due(record, now).blocked_by or record.standing.value)
     expires_at = record.current.expires_at if record.current else None
     if expires_at is not None and record.standing is Standing.MANAGED:
         if expires_at <= now:
@@ -255,32 +255,33 @@ def cannot_tell(record: Record) -> list[str]:
 
 def status_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
     """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused."""
+    freeze = installation.get("paused", "")
     return {
         "schema": STATUS_SCHEMA,
         "at": plain(now),
         **installation,
-        "credentials": [status(record, now) for record in records],
+        "credentials": [status(record, now, freeze) for record in records],
     }
 
 
-def plan(record: Record, now: datetime) -> JsonMap:
+def plan(record: Record, now: datetime, freeze: str = "") -> JsonMap:
     """What happens next to one credential and when: one row of ``rotatord.plan/v1``."""
-    due = policy.due(record, now)
+    due = policy.due(record, now, freeze=freeze)
     rotation = record.rotation
     spec = rotation.plan if rotation else record.spec
     return {
         "name": record.name,
         "state": state_of(record, now),
-        "at": plain(now if rotation else due.at),
-        "reason": plain(rotation.reason if rotation else due.reason),
+        "at": plain(now if rotation else due.starts_at),
+        "reason": reason_of(record, due),
         "why": _next_words(rotation) if rotation else due.why,
-        "blocked_by": plain(getattr(due, "blocked_by", None)) if rotation is None else None,
+        "blocked_by": None if rotation else due.blocked_by,
         "destinations": [destination.id for destination in spec.destinations],
         "consumers": [consumer.name for consumer in spec.consumers],
         "waves": len(spec.waves),
         "overlap_seconds": spec.policy.overlap.total_seconds(),
         "owed_revocations": owed(record.ledger),
-        "forecast": forecast(record, now),
+        "forecast": list(due.warnings),
         "notes": _notes(record),
     }
 
@@ -311,6 +312,6 @@ def _notes(record: Record) -> list[str]:
 
 def plan_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
     """``rotatord.plan/v1``: what is next first; what nothing makes due comes last."""
-    rows = [plan(record, now) for record in records]
+    rows = [plan(record, now, installation.get("paused", "")) for record in records]
     rows.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
     return {"schema": PLAN_SCHEMA, "at": plain(now), **installation, "credentials": rows}

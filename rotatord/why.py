@@ -31,15 +31,17 @@ MEANINGS: dict[str, str] = {
 Attempt = Callable[[Record, Command], Amendment]
 
 
-def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event] = ()) -> JsonMap:
-    """``rotatord.why/v1``. ``attempt`` says what a command would make of the record, or raises Refused."""
+def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event] = (), freeze: str = "") -> JsonMap:
+    """``rotatord.why/v1``. ``attempt`` says what a command would make of the record, or raises Refused.
+    ``freeze``: words of a pause over all, or ""."""
+    due = policy.due(record, now, freeze=freeze)
     return {
         "schema": WHY_SCHEMA,
         "at": plain(now),
         "name": record.name,
-        "summary": summary(record, now),
-        "status": views.status(record, now),
-        "due": plain(policy.due(record, now)),
+        "summary": summary(record, due),
+        "status": views.status(record, now, freeze),
+        "due": plain(due),
         "rotation": _rotation(record.rotation) if record.rotation else None,
         "ways_out": ways_out(record, attempt),
         "live": live(record),
@@ -51,7 +53,7 @@ def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event
     }
 
 
-def summary(record: Record, now: datetime) -> str:
+def summary(record: Record, due: policy.Due) -> str:
     """The answer in a sentence."""
     rotation = record.rotation
     if rotation is not None and rotation.halt is not None:
@@ -62,11 +64,8 @@ def summary(record: Record, now: datetime) -> str:
         held_up = rotation.waiting or rotation.error
         return f"{doing}; next: {row.step.value if row else 'nothing'}" + (f"; waiting: {held_up}" if held_up else "")
     if record.standing not in {Standing.MANAGED, Standing.NEW}:
-        needs = views.needs_person(record, now)
-        return needs[0] if needs else f"{record.standing.value}: nothing is done to it"
-    due = policy.due(record, now)
-    blocked = views.waiting(record, now)
-    return due.why + (f"; but {blocked}" if blocked else "")
+        return due.blocked_by or record.standing.value
+    return due.why + (f"; but {due.blocked_by}" if due.blocked_by else "")
 
 
 def _rotation(rotation: Rotation) -> JsonMap:
@@ -116,6 +115,7 @@ def _debt(debt: Debt) -> JsonMap:
         "opened_at": plain(debt.opened_at),
         "due_at": plain(debt.due_at),
         "attempts": debt.attempts,
+        "waiting": debt.waiting,
         "error": debt.error,
         "sweep_until": plain(debt.sweep_until),
         "abandoned": list(debt.abandoned),

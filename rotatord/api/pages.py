@@ -58,7 +58,7 @@ def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
 def explain(service: Service, name: str) -> JsonMap:
     """``rotatord.why/v1``. Raises UnknownNameError."""
     record = known(service, name)
-    return why(record, service.now(), service.attempt, history(service, record))
+    return why(record, service.now(), service.attempt, history(service, record), service.facts().paused)
 
 
 def events(service: Service, name: str | None, *, after: int = 0, limit: int = 500, tail: int | None = None) -> JsonMap:

@@ -1,0 +1,108 @@
+"""The commands that run something themselves: run, demo, validate, exec, version, scanner-regex."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from rotatord.cli.ending import Ending, Exit
+from rotatord.cli.options import Output
+from rotatord.cli.output import Form, emit, line
+
+DEFAULT_CONFIG = "rotatord.yaml"
+Config = Annotated[str, typer.Option("--config", "-c", envvar="ROTATORD_CONFIG", help="A YAML file, or a directory of them.")]
+
+
+def run(
+    config: Config = DEFAULT_CONFIG,
+    once: Annotated[bool, typer.Option("--once", help="Do what is due now, then end; exits 1 when something failed.")] = False,
+) -> None:
+    """Run the daemon."""
+    from rotatord.daemon import run as run_daemon  # noqa: PLC0415 - the engine, its SDKs and its web server
+
+    raise typer.Exit(run_daemon(config, once=once))
+
+
+def demo() -> None:
+    """Rotate three times for show: built-in issuer, file backend, a real consumer; nothing to set up, loopback only."""
+    from rotatord.demo import run as run_demo  # noqa: PLC0415 - the engine
+
+    raise typer.Exit(run_demo())
+
+
+def validate(config: Config = DEFAULT_CONFIG, output: Output = Form.TABLE) -> None:
+    """Check a configuration without touching anything outside. Every mistake is shown, one a line; exits 2."""
+    from rotatord.config import load  # noqa: PLC0415 - pydantic, YAML and the plugins' settings
+    from rotatord.errors import ConfigError  # noqa: PLC0415
+
+    problems: list[str] = []
+    try:
+        load(config)
+    except ConfigError as error:
+        problems = [str(problem) for problem in error.problems]
+    if output is not Form.TABLE:
+        emit({"schema": "rotatord.validate/v1", "config": config, "problems": problems}, output)
+        if problems:
+            raise typer.Exit(Exit.USAGE)
+    elif problems:
+        raise Ending(Exit.USAGE, *problems)
+    else:
+        line(f"{config}: fine")
+
+
+def exec_(
+    context: typer.Context,
+    *,
+    file: Annotated[str, typer.Option("--file", help="The file that holds the secrets.")],
+    form: Annotated[str, typer.Option("--format", help="dotenv, json or yaml; else by the name of the file.")] = "",
+    on_change: Annotated[str, typer.Option("--on-change", help="restart, or a signal such as HUP.")] = "restart",
+    attest: Annotated[str, typer.Option("--attest", help="Attest what the program runs on at this HOST:PORT.")] = "",
+    grace_seconds: Annotated[float, typer.Option("--grace-seconds", min=0, help="From TERM to KILL at a restart.")] = 10.0,
+) -> None:
+    """Run a program with its secrets in its environment; restart or signal it when they change.
+
+    The program follows a double dash: `rotatord exec --file app.env -- CMD ARGS`.
+    """
+    if not context.args:
+        raise Ending(Exit.USAGE, "name the program to run after --")
+    from rotatord.exec import exec_command  # noqa: PLC0415
+
+    code = exec_command(
+        list(context.args),
+        file=file,
+        format=form or None,
+        on_change=on_change,
+        attest=attest or None,
+        grace_seconds=grace_seconds,
+    )
+    raise typer.Exit(code)
+
+
+def version() -> None:
+    """Print the version."""
+    from rotatord import __version__  # noqa: PLC0415
+
+    line(f"rotatord {__version__} on Python {sys.version.split()[0]}")
+
+
+def scanner_regex(
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="The prefix that the issuer is configured with; else its default.")
+    ] = "",
+) -> None:
+    """Print the regular expression by which secret scanners find tokens of the built-in issuer."""
+    from pydantic import ValidationError  # noqa: PLC0415 - with the plugin
+
+    from rotatord.clock import SystemClock  # noqa: PLC0415
+    from rotatord.ports import Surroundings  # noqa: PLC0415
+    from rotatord.registry import ISSUERS, installed  # noqa: PLC0415
+
+    # Making a plugin does no I/O, so what surrounds it does not matter here.
+    nowhere = Surroundings(installation="", state_dir="/nonexistent", now=SystemClock().now, secret=lambda _: "")
+    try:
+        issuer: Any = installed(ISSUERS)["builtin"]()({"prefix": prefix} if prefix else {}, nowhere)
+    except ValidationError as error:
+        raise Ending(Exit.USAGE, f"--prefix: {error.errors(include_input=False)[0]['msg']}") from None
+    line(issuer.scanner_regex())
