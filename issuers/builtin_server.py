@@ -14,6 +14,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -25,12 +26,18 @@ from rotatord.model import JsonMap
 
 PATH = "/introspect"
 BODY_CAP = 8 * 1024  # bytes
-REQUEST_SECONDS = 5.0  # from the first line of a request to the end of its body
-IDLE_SECONDS = 30.0
-MAX_CONNECTIONS = 256
 
 Introspect = Callable[[str, str | None], JsonMap]
 _CLOCK = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may cost us."""
+
+    request_seconds: float = 5.0  # from the first line of a request to the end of its body
+    idle_seconds: float = 30.0
+    connections: int = 256
 
 
 class Callers:
@@ -69,7 +76,7 @@ class _Patient(io.RawIOBase):
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()
         self._connection = connection
-        self.deadline = _CLOCK.monotonic() + IDLE_SECONDS
+        self.deadline = 0.0
 
     def readable(self) -> bool:
         return True
@@ -97,11 +104,11 @@ class _Conversation(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(self._patient)
 
     def handle_one_request(self) -> None:
-        self._patient.deadline = _CLOCK.monotonic() + IDLE_SECONDS
+        self._patient.deadline = _CLOCK.monotonic() + self.server.limits.idle_seconds
         super().handle_one_request()
 
     def parse_request(self) -> bool:
-        self._patient.deadline = _CLOCK.monotonic() + REQUEST_SECONDS
+        self._patient.deadline = _CLOCK.monotonic() + self.server.limits.request_seconds
         return super().parse_request()
 
     def handle(self) -> None:
@@ -165,17 +172,18 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, introspect: Introspect, callers: Callers) -> None:
+    def __init__(self, host: str, port: int, introspect: Introspect, callers: Callers, limits: Limits) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.introspect = introspect
         self.callers = callers
+        self.limits = limits
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((host, port), _Conversation)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._lock:
-            if len(self._open) >= MAX_CONNECTIONS:
+            if len(self._open) >= self.limits.connections:
                 return False
             self._open.add(request)
             return True
@@ -199,9 +207,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 class IntrospectionServer:
     """Listens on one address until stopped."""
 
-    def __init__(self, host: str, port: int, introspect: Introspect, callers: Callers) -> None:
+    def __init__(self, host: str, port: int, introspect: Introspect, callers: Callers, limits: Limits | None = None) -> None:
         try:
-            self._server = _Server(host, port, introspect, callers)
+            self._server = _Server(host, port, introspect, callers, limits or Limits())
         except OSError as error:
             raise Retryable(f"introspection cannot listen on {host} port {port}: {error.strerror}") from error
         self._thread = threading.Thread(

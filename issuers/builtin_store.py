@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rotatord.errors import Permanent, Retryable
+from rotatord.errors import Denied, Permanent, Retryable
 from rotatord.model import JsonMap
 
 BUSY_SECONDS = 3.0
@@ -113,6 +113,8 @@ def _translated() -> Iterator[None]:
     """SQLite's errors in our tree. Their texts name tables and files, never values."""
     try:
         yield
+    except PermissionError as error:
+        raise Denied(f"the built-in issuer's store: {error.strerror}") from error
     except (sqlite3.OperationalError, OSError) as error:  # locked, full, unreadable
         raise Retryable(f"the built-in issuer's store: {error}") from error
     except sqlite3.Error as error:

@@ -96,12 +96,7 @@ def configure_logging(
 
 _LATENESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 _PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800)
-_ENDINGS = {
-    "rotation.completed": "completed",
-    "rotation.rolled_back": "rolled_back",
-    "rotation.superseded": "superseded",
-    "rotation.halted": "halted",
-}
+_ENDINGS = frozenset({"completed", "rolled_back", "superseded"})
 
 
 class Telemetry:
@@ -168,9 +163,10 @@ class Telemetry:
     def event(self, event: Event) -> None:
         """A line was written to the event log."""
         self._events.labels(event.action, event.outcome).inc()
-        ending = _ENDINGS.get(event.action)
-        if ending is not None:
-            self._rotations.labels(ending).inc()
+        if event.action == "rotation" and event.outcome in _ENDINGS:
+            self._rotations.labels(event.outcome).inc()
+        elif event.action == "stop":
+            self._rotations.labels("halted").inc()
 
     def counts(self, counts: Mapping[str, int]) -> None:
         """The journal's counts; names it does not know are left out."""

@@ -179,8 +179,8 @@ def test_logging_goes_to_standard_error(capsys: pytest.CaptureFixture[str], logs
 # --- metrics -------------------------------------------------------------------------------------------------------
 
 
-def event(action: str) -> Event:
-    return Event(id="e", time=NOW, actor="rotatord", action=action, credential="web", outcome="done")
+def event(action: str, outcome: str) -> Event:
+    return Event(id="e", time=NOW, actor="rotatord", action=action, credential="web", outcome=outcome)
 
 
 def test_metrics_have_the_documented_names() -> None:
@@ -190,12 +190,15 @@ def test_metrics_have_the_documented_names() -> None:
     telemetry.phase("staged", "forward", 0.2)
     telemetry.call("issuer", "cloud", "mint", 0.1)
     telemetry.late(0.01)
-    telemetry.event(event("rotation.completed"))
+    for action, outcome in (("rotation", "planned"), ("rotation", "completed"), ("stop", "halted")):
+        telemetry.event(event(action, outcome))
     telemetry.counts({"due": 3, "open": 2, "halted": 1, "owed": 4, "overdue": 5, "credentials": 6, "unknown": 7})
     telemetry.expiries({("web", "cloud"): NOW})
     lines = telemetry.render().decode().splitlines()
     for line in (
         'rotatord_rotation_total{outcome="completed"} 1.0',
+        'rotatord_rotation_total{outcome="halted"} 1.0',
+        'rotatord_event_total{action="rotation",outcome="planned"} 1.0',
         'rotatord_rotation_phase_duration_seconds_count{state="staged",way="forward"} 1.0',
         'rotatord_step_total{outcome="moved",step="mint",way="forward"} 1.0',
         'rotatord_call_seconds_count{method="mint",outcome="ok",plugin="cloud",port="issuer"} 1.0',

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from issuers.builtin import BuiltinIssuer, create
+from issuers.builtin_server import Callers, IntrospectionServer, Limits
 from issuers.builtin_token import ALPHABET, check_digits, is_well_formed, main, make, scanner_regex
 from rotatord.errors import Invalid, NotFound
 from rotatord.model import JsonMap
@@ -477,3 +478,43 @@ def test_many_callers_at_once(issuer: BuiltinIssuer) -> None:
         thread.join(timeout=60)
     assert wrong == []
     assert issuer.inventory() == []
+
+
+@pytest.fixture
+def strict(bench: Bench) -> Iterator[tuple[str, int]]:
+    """A server with little patience and two connections at most: where it listens."""
+    limits = Limits(request_seconds=0.3, idle_seconds=0.3, connections=2)
+    callers = Callers(lambda: CALLER, bench.surroundings().now)
+    server = IntrospectionServer("127.0.0.1", 0, lambda *_: {"active": False}, callers, limits)
+    host, port = server.address.removeprefix("http://").split(":")
+    yield host, int(port)
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /intro",
+        b"POST /introspect HTTP/1.1\r\nContent-Le",
+        b"POST /introspect HTTP/1.1\r\nContent-Length: 9\r\n\r\nto",
+    ],
+)
+def test_a_slow_caller_is_hung_up_on(strict: tuple[str, int], sent: bytes) -> None:
+    """Whoever stops in the middle of a request, or never begins one, does not keep its thread."""
+    with socket.create_connection(strict, timeout=10) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1000) == b""
+
+
+def test_more_callers_than_are_served_are_turned_away(strict: tuple[str, int]) -> None:
+    """The number of threads is bounded; who is there already is served."""
+    body = b"POST /introspect HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(strict, timeout=10) as one, socket.create_connection(strict, timeout=10) as two:
+        for connection in (one, two):
+            connection.sendall(body)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+        with socket.create_connection(strict, timeout=10) as three:
+            assert three.recv(1000) == b""
+        one.sendall(body)
+        assert one.recv(1000).startswith(b"HTTP/1.1 401")
