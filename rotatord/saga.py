@@ -13,12 +13,11 @@ from typing import Any, Protocol
 
 from rotatord import moves, retry
 from rotatord.errors import (
-    JournalUnavailable,
+    JournalError,
     LeaseLost,
     OutsideError,
     Permanent,
     Retryable,
-    RotatordError,
     StaleSequence,
 )
 from rotatord.ledger import entry, settle
@@ -38,7 +37,7 @@ from rotatord.steps.publish import publish
 from rotatord.steps.reload import reload
 from rotatord.steps.renew import contain, renew
 from rotatord.steps.verify import verify
-from rotatord.work import Kind, Work, choose, next_due
+from rotatord.work import LOOK_AGAIN, Kind, Work, choose, next_due
 
 STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
     Step.MINT: mint,
@@ -63,10 +62,6 @@ class Hands(Protocol):
     def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
         """Store."""
         ...
-
-
-class Bug(RotatordError):
-    """A plugin or a unit raised something outside the error tree. Names the type and the place, never a value."""
 
 
 class Saga:
@@ -98,23 +93,44 @@ class Saga:
         try:
             work: Work | None = None
             for _ in range(UNITS_PER_CLAIM):
-                work = choose(record, self._ctx.now(), surveyed=record.name in self._surveyed, read_only=self._read_only())
+                work = choose(
+                    record,
+                    self._ctx.now(),
+                    surveyed=record.name in self._surveyed,
+                    read_only=self._read_only(),
+                    freeze=self._ctx.paused(),
+                )
                 if work is None:
                     break
                 record = self._one(lease, record, work)
-            record = self._settle_due(lease, record)
+            record = self._settle_due(lease, record, idle=work is None)
         except LeaseLost:
             return record
         finally:
             self._journal.release(lease)
         return record
 
-    def _settle_due(self, lease: Lease, record: Record) -> Record:
-        """A record that turned out not to be due yet must say when it is, or it would be claimed again at once."""
-        due_at = next_due(record, self._ctx.now())
-        if self._read_only() and record.asked is None:
-            due_at = None
-        if due_at == record.due_at or (due_at is not None and due_at <= self._ctx.now()):
+    def survey(self, lease: Lease) -> Record:
+        """Only compare the destinations with the journal, whether due or not; then give the lease back."""
+        record = lease.record
+        try:
+            if record.name not in self._surveyed and choose(record, self._ctx.now(), surveyed=False, read_only=True) == Work(
+                Kind.INSPECT
+            ):
+                record = self._one(lease, record, Work(Kind.INSPECT))
+        except LeaseLost:
+            return record
+        finally:
+            self._journal.release(lease)
+        return record
+
+    def _settle_due(self, lease: Lease, record: Record, *, idle: bool) -> Record:
+        """A record with nothing to do now must say when to look again, or it would be claimed again at once."""
+        now = self._ctx.now()
+        due_at = next_due(record, now)
+        if idle and due_at is not None and due_at <= now:
+            due_at = now + LOOK_AGAIN  # frozen or read only
+        if due_at == record.due_at:
             return record
         try:
             return self._hands.commit(lease, replace(record, due_at=due_at), (), ())
@@ -124,22 +140,17 @@ class Saga:
     def _one(self, lease: Lease, record: Record, work: Work) -> Record:
         """One unit, to its end; a record that moved on meanwhile is read again."""
         try:
-            result = self._drive(lease, self._unit(record, work))
-            return self._conclude(lease, record, work, result)
-        except StaleSequence:
-            return self._again(record)
-        except (LeaseLost, JournalUnavailable):
-            raise
-        except OutsideError as error:
-            return self._guarded(record, lambda: self._troubled(lease, self._again(record), work, error))
-        except Exception as error:  # noqa: BLE001  anything else is a bug: it halts that rotation loudly
-            bug = Bug(f"{type(error).__name__} in {_place_of(error)}")
-            self._log("bug", credential=record.name, work=work.kind.value, error=str(bug))
-            return self._guarded(record, lambda: self._halted(lease, self._again(record), "bug", str(bug)))
-
-    def _guarded(self, record: Record, store: Callable[[], Record]) -> Record:
-        try:
-            return store()
+            try:
+                result = self._drive(lease, self._unit(record, work))
+                return self._conclude(lease, record, work, result)
+            except OutsideError as trouble:
+                return self._troubled(lease, self._again(record), work, trouble)
+            except JournalError:
+                raise
+            except Exception as error:  # noqa: BLE001  anything else is a bug: it halts that rotation loudly
+                bug = f"{type(error).__name__} in {_place_of(error)}"
+                self._log("bug", credential=record.name, work=work.kind.value, error=bug)
+                return self._halted(lease, self._again(record), "bug", bug)
         except StaleSequence:
             return self._again(record)
 
@@ -208,9 +219,12 @@ class Saga:
         if isinstance(result, Stop):
             return self._stopped(lease, result)
         record = result.record
+        if record.trouble is not None and record.trouble.unit == work.kind.value:
+            renew_error = "" if work.kind is Kind.RENEW else record.renew_error
+            record = self._store(lease, replace(record, trouble=None, renew_error=renew_error))
         if work.kind is Kind.LEDGER:
             record = replace(record, ledger_turn=False)
-            return self._ledger_waits(lease, record, work, result) if isinstance(result, Wait) else self._turned(record)
+            return self._ledger_waits(lease, record, work, result) if isinstance(result, Wait) else record
         if work.kind is not Kind.STEP:
             return record
         record = replace(record, ledger_turn=True)
@@ -218,10 +232,6 @@ class Saga:
             return self._failed(lease, record, result.why, verdict=True)
         if isinstance(result, Wait):
             return self._waits(lease, record, result)
-        return record
-
-    def _turned(self, record: Record) -> Record:
-        # Whose turn is next is kept in memory only until the next commit: losing it costs fairness once.
         return record
 
     def _waits(self, lease: Lease, record: Record, wait: Wait) -> Record:
@@ -249,19 +259,22 @@ class Saga:
         step = moves.row(rotation).step.value
         traits = self._ctx.plugins.issuer(rotation.plan.issuer).traits
         event = self._ctx.event(record, step, "failed", rotation.subject, why=why, way=rotation.way.value)
+        self._log("step failed", credential=record.name, step=step, way=rotation.way.value, why=why)
         after = moves.fail(record, why, traits, self._ctx.now(), verdict=verdict)
         notices: tuple[Notice, ...] = ()
         halt = open_rotation(after).halt
+        events: tuple[Event, ...] = (event,)
         if halt is not None:
+            events = (event, self._ctx.event(record, "rotation.halted", "done", rotation.subject, code=halt.code, why=why))
             notices = (self._ctx.notice(after, "halted", f"{record.name}: halted ({halt.code}): {why}", code=halt.code),)
-        return self._store(lease, after, (event,), notices)
+        return self._store(lease, after, events, notices)
 
     def _stopped(self, lease: Lease, stop: Stop) -> Record:
         record = stop.record
         if stop.read_only:
             self._make_read_only(stop.why)
         notice = self._ctx.notice(record, "read_only" if stop.read_only else "halted", stop.why, code=stop.code)
-        event = self._ctx.event(record, "stop", "halted", None, code=stop.code, why=stop.why)
+        event = self._ctx.event(record, "rotation.halted", "done", None, code=stop.code, why=stop.why)
         if record.rotation is not None and record.rotation.halt is None:
             record = moves.halt(record, stop.code, stop.why, self._ctx.now())
         elif record.rotation is None and not stop.read_only:

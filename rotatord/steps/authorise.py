@@ -48,7 +48,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
     event = ctx.event(
         record, "authorise", "done", rotation.base, kept=rotation.new.label if rotation.new else "", **summary(evidence)
     )
-    ended = ctx.event(record, "rotation", "completed", rotation.new)
+    ended = ctx.event(record, "rotation.completed", "done", rotation.new)
     record = yield from commit(moves.complete(record, traits, ctx.now()), event, ended)
     return Done(record)
 

@@ -23,7 +23,7 @@ def discard(ctx: Context, record: Record) -> Unit:
         if not previous.empty and holds(ctx, previous, rotation.base, names) and holds(ctx, current, rotation.base, names):
             yield from clear(backend, home, Slot.PREVIOUS, previous.token)
     why = rotation.rollback or rotation.error
-    event = ctx.event(record, "rotation", "rolled_back", rotation.new, why=why)
+    event = ctx.event(record, "rotation.rolled_back", "done", rotation.new, why=why)
     notice = ctx.notice(record, "rolled_back", f"{record.name}: rolled back: {why}", rotation=rotation.id)
     record = yield from commit(moves.discarded(record, traits, ctx.now()), event, notices=(notice,))
     return Done(record)

@@ -16,7 +16,7 @@ def plan(ctx: Context, record: Record, due: Due) -> Unit:
     actor = record.asked.actor if record.asked is not None and due.check == "manual" else ctx.actor
     hard = mark.deadline if mark else None
     record = moves.plan(record, due.reason, ctx.now(), ctx.ids, actor, hard_deadline=hard)
-    event = ctx.event(record, "rotation", "planned", record.current, why=due.why, check=due.check, by=actor)
+    event = ctx.event(record, "rotation.planned", "done", record.current, why=due.why, check=due.check, by=actor)
     return Done((yield from commit(record, event)))
 
 
@@ -24,12 +24,14 @@ def plan_repair(ctx: Context, record: Record) -> Unit:
     """Open a repair of what drifted."""
     drift = [f"{item.destination}: {item.what}" for item in record.drift]
     record = moves.plan_repair(record, ctx.now(), ctx.ids, ctx.actor)
-    return Done((yield from commit(record, ctx.event(record, "rotation", "planned", record.current, why="drift", drift=drift))))
+    return Done(
+        (yield from commit(record, ctx.event(record, "rotation.planned", "done", record.current, why="drift", drift=drift)))
+    )
 
 
 def end_repair(ctx: Context, record: Record) -> Unit:
     """A due or compromised rotation ends an open repair: it publishes everywhere itself."""
-    event = ctx.event(record, "rotation", "superseded", record.current, why="a rotation is due")
+    event = ctx.event(record, "rotation.superseded", "done", record.current, why="a rotation is due")
     return Done((yield from commit(replace(record, rotation=None), event)))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from functools import partial
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rotatord import moves

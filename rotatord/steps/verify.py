@@ -5,7 +5,7 @@ from __future__ import annotations
 from rotatord import moves
 from rotatord.clock import elapsed
 from rotatord.gates import Gate, evaluate, verdict
-from rotatord.model import Evidence, Record, Verdict
+from rotatord.model import Evidence, Record, State, Verdict
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
 from rotatord.ops import with_rotation as changed
 
@@ -31,9 +31,12 @@ def verify(ctx: Context, record: Record) -> Unit:
             kept = started if dwelt is False else ctx.instant()
             record = changed(record, healthy_since=kept)
             return Wait(record, ctx.now() + rotation.plan.policy.poll, f"healthy; dwelling for {rotation.plan.policy.dwell}")
-    record = moves.succeed(record, ctx.now())
-    record = yield from commit(record, ctx.event(record, "verify", "done", rotation.subject, **summary(evidence)))
-    return Done(record)
+    events = [ctx.event(record, "verify", "done", rotation.subject, **summary(evidence))]
+    moved = moves.succeed(record, ctx.now())
+    if open_rotation(moved).state is State.COMPLETED:
+        events.append(ctx.event(record, "rotation.completed", "done", rotation.subject, way=rotation.way.value))
+        moved = moves.complete(record, ctx.plugins.issuer(rotation.plan.issuer).traits, ctx.now())
+    return Done((yield from commit(moved, *events)))
 
 
 def reasons(evidence: list[Evidence]) -> str:

@@ -1,0 +1,81 @@
+"""Budgets per issuer: how many credentials are worked on at once, and how many calls are made in a time.
+
+An issuer that hangs takes its own share of the threads and no more; one whose quota is used up is left alone until it
+has some again, and what is due there is claimed nearest expiry first.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from rotatord.clock import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """``at_once``: credentials in work. ``calls`` per ``seconds``: the issuer's quota; 0 calls: none known."""
+
+    at_once: int = 8
+    calls: int = 0
+    seconds: float = 1.0
+
+
+DEFAULT = Limit()
+
+
+class Budgets:
+    """Thread-safe counts of what is in work and what quota is left."""
+
+    def __init__(self, clock: Clock, limits: dict[str, Limit] | None = None) -> None:
+        self._clock = clock
+        self._limits = limits or {}
+        self._at_work: dict[str, int] = {}
+        self._tokens: dict[str, tuple[float, float]] = {}  # issuer: tokens left, when that was counted
+        self._lock = threading.Lock()
+
+    def begin(self, issuer: str) -> None:
+        """Work on a credential of this issuer begins."""
+        with self._lock:
+            self._at_work[issuer] = self._at_work.get(issuer, 0) + 1
+
+    def end(self, issuer: str) -> None:
+        """That work ended."""
+        with self._lock:
+            left = self._at_work.get(issuer, 0) - 1
+            if left > 0:
+                self._at_work[issuer] = left
+            else:
+                self._at_work.pop(issuer, None)
+
+    def spend(self, issuer: str) -> None:
+        """One call is made. It may overdraw: work that has begun is finished, and nothing new begins until it is paid back."""
+        limit = self._limits.get(issuer, DEFAULT)
+        if limit.calls:
+            with self._lock:
+                self._tokens[issuer] = (self._left(issuer, limit) - 1, self._clock.monotonic())
+
+    def full(self) -> frozenset[str]:
+        """Issuers at which nothing new may begin now."""
+        with self._lock:
+            busy = {name for name, count in self._at_work.items() if count >= self._limits.get(name, DEFAULT).at_once}
+            spent = {
+                name
+                for name, limit in self._limits.items()
+                if limit.calls and name in self._tokens and self._left(name, limit) < 1
+            }
+        return frozenset(busy | spent)
+
+    def wait(self) -> float | None:
+        """Seconds until some quota is back, where one is used up; None when none is."""
+        with self._lock:
+            waits = [
+                (1 - left) * limit.seconds / limit.calls
+                for name, limit in self._limits.items()
+                if limit.calls and name in self._tokens and (left := self._left(name, limit)) < 1
+            ]
+        return min(waits, default=None)
+
+    def _left(self, issuer: str, limit: Limit) -> float:
+        tokens, at = self._tokens.get(issuer, (float(limit.calls), self._clock.monotonic()))
+        return min(float(limit.calls), tokens + (self._clock.monotonic() - at) * limit.calls / limit.seconds)

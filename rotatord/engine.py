@@ -1,0 +1,233 @@
+"""The engine: claims what is due, works on it in a bounded pool, and sleeps until the next due time. No configuration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from rotatord.budget import Budgets
+from rotatord.errors import JournalUnavailable
+from rotatord.hands import Hands
+from rotatord.model import Record, Standing
+from rotatord.ops import Context
+from rotatord.ports import Journal, Lease
+from rotatord.saga import Saga
+from rotatord.telemetry import Telemetry
+
+LONGEST_SLEEP = 5.0  # the wall clock may be set while we sleep
+JOURNAL_AWAY_SLEEP = 1.0
+DRAIN_SECONDS = 20.0
+READ_ONLY = "read_only"
+PAUSED = "paused"
+SURVEY_LIMIT = 1000
+SURVEY_SECONDS = 10.0
+
+
+class Engine:
+    """Runs sagas. ``start`` and ``stop`` once each; ``wake`` from any thread, whenever something may be due."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ctx: Context,
+        telemetry: Telemetry,
+        budgets: Budgets,
+        *,
+        workers: int = 16,
+        hands: Hands | None = None,
+        log: Callable[..., None] = lambda *_, **__: None,
+    ) -> None:
+        self._journal = journal
+        self._ctx = ctx
+        self._telemetry = telemetry
+        self._budgets = budgets
+        self._workers = workers
+        self._log = log
+        self.hands = hands or Hands(journal, ctx.clock, telemetry, spend=budgets.spend, heard=telemetry.event)
+        self.saga = Saga(
+            journal,
+            ctx,
+            self.hands,
+            read_only=lambda: bool(journal.fact(READ_ONLY)),
+            make_read_only=self._make_read_only,
+            rebuilt=self._rebuilt,
+            log=log,
+        )
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._at_work: set[Future[None]] = set()
+        self._lock = threading.Lock()
+        self._loop: threading.Thread | None = None
+        self.turned_at = ctx.clock.monotonic()
+        self.journal_away = ""
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Survey the destinations, then begin to work."""
+        self._loop = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._loop.start()
+
+    def wake(self) -> None:
+        """Look for due work now."""
+        self._wake.set()
+
+    def stop(self) -> bool:
+        """Claim nothing more and let what is in flight end within its time; False when something was left behind, which is
+        as safe as a crash."""
+        self._stopping.set()
+        self._wake.set()
+        if self._loop is not None:
+            self._loop.join(DRAIN_SECONDS)
+        with self._lock:
+            left = set(self._at_work)
+        _, undone = wait(left, timeout=DRAIN_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not undone
+
+    def drained(self, seconds: float) -> bool:
+        """Wait until nothing is in flight, at most so long."""
+        with self._lock:
+            left = set(self._at_work)
+        _, undone = wait(left, timeout=seconds)
+        return not undone
+
+    def run_once(self) -> None:
+        """Work until nothing is due any more, in this thread's time; for ``rotatord run --once`` and tests."""
+        self._survey()
+        while not self._stopping.is_set():
+            if not self._claim() and self.drained(DRAIN_SECONDS) and not self._claim():
+                return
+
+    def _run(self) -> None:
+        self._survey()
+        while not self._stopping.is_set():
+            self.turned_at = self._ctx.clock.monotonic()
+            self._wake.clear()
+            try:
+                claimed = self._claim()
+                seconds = 0.0 if claimed else self._sleep_seconds()
+                self.journal_away = ""
+            except JournalUnavailable as error:
+                self._journal_lost(error)
+                seconds = JOURNAL_AWAY_SLEEP
+            except Exception as error:  # noqa: BLE001  the loop itself must outlive everything, and say so
+                self._log("engine loop", error=f"{type(error).__name__}: {error}")
+                seconds = JOURNAL_AWAY_SLEEP
+            if seconds > 0:
+                self._ctx.clock.wait(self._wake, seconds)
+
+    def _journal_lost(self, error: JournalUnavailable) -> None:
+        if not self.journal_away:
+            self._log("journal unavailable: no side effect is started", error=str(error))
+        self.journal_away = str(error)
+
+    def _sleep_seconds(self) -> float:
+        if len(self._at_work) >= self._workers:
+            return LONGEST_SLEEP  # a worker that ends wakes us
+        due = self._journal.next_due()
+        seconds = LONGEST_SLEEP
+        if due is not None:
+            seconds = min(seconds, (due - self._ctx.now()).total_seconds())
+        if seconds <= 0:  # due, but its issuer is full: the end of a unit wakes us, or its quota comes back
+            return min(LONGEST_SLEEP, self._budgets.wait() or 0.5)
+        return seconds
+
+    # --- work ------------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> int:
+        with self._lock:
+            free = self._workers - len(self._at_work)
+        if free <= 0:
+            return 0
+        leases = self._journal.claim(self._ctx.now(), free, full=self._budgets.full())
+        for lease in leases:
+            self._submit(lease)
+        return len(leases)
+
+    def _submit(self, lease: Lease) -> None:
+        issuer = issuer_of(lease.record)
+        self._budgets.begin(issuer)
+        if lease.record.due_at is not None:
+            self._telemetry.late(max(0.0, (self._ctx.now() - lease.record.due_at).total_seconds()))
+        future = self._pool.submit(self._work, lease)
+        with self._lock:
+            self._at_work.add(future)
+        future.add_done_callback(lambda done: self._ended(done, issuer))
+
+    def _work(self, lease: Lease) -> None:
+        try:
+            self.saga.work(lease)
+        except JournalUnavailable as error:
+            self._journal_lost(error)
+        finally:
+            self.hands.leased.forget(lease)
+
+    def _ended(self, future: Future[None], issuer: str) -> None:
+        self._budgets.end(issuer)
+        with self._lock:
+            self._at_work.discard(future)
+        error = future.exception() if not future.cancelled() else None
+        if error is not None:
+            self._log("worker", error=f"{type(error).__name__}: {error}")
+        self._wake.set()
+
+    # --- the whole installation ------------------------------------------------------------------------------------
+
+    def _survey(self) -> None:
+        """Before anything is written, compare the destinations with the journal: a lost or older one starts read only.
+        Bounded in number and time; what was not looked at here is looked at before its own first side effect."""
+        try:
+            records = self._journal.records(limit=SURVEY_LIMIT)
+        except JournalUnavailable as error:
+            self._journal_lost(error)
+            return
+        futures = [
+            self._pool.submit(self._survey_one, record.name)
+            for record in records
+            if record.standing in {Standing.MANAGED, Standing.NEW} and record.rotation is None
+        ]
+        wait(futures, timeout=SURVEY_SECONDS)
+
+    def _survey_one(self, name: str) -> None:
+        lease = self._journal.lease(name)
+        if lease is None or self._stopping.is_set():
+            return
+        try:
+            self.saga.survey(lease)
+        except JournalUnavailable as error:
+            self._journal_lost(error)
+        finally:
+            self.hands.leased.forget(lease)
+
+    def _make_read_only(self, why: str) -> None:
+        if not self._journal.fact(READ_ONLY):
+            self._journal.set_fact(READ_ONLY, why)
+        self._log("read only", why=why)
+
+    def _rebuilt(self) -> None:
+        """The last record that was behind is rebuilt: work may begin again."""
+        after = ""
+        while page := self._journal.records(after=after):
+            if any(record.standing is Standing.BEHIND for record in page):
+                return
+            after = page[-1].name
+        self._journal.set_fact(READ_ONLY, None)
+        self._wake.set()
+
+
+def issuer_of(record: Record) -> str:
+    """Whose budget work on this record uses."""
+    return record.rotation.plan.issuer if record.rotation is not None else record.spec.issuer
+
+
+def paused(journal: Journal) -> Callable[[], str]:
+    """Why the installation is paused, read live; "" when it is not."""
+
+    def why() -> str:
+        words = journal.fact(PAUSED)
+        return f"the installation is paused: {words}" if words else ""
+
+    return why

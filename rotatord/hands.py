@@ -1,0 +1,89 @@
+"""The hands of the saga: outside calls under a lease, counted and timed, and commits to the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rotatord.clock import Clock
+from rotatord.errors import LeaseLost, RotatordError
+from rotatord.model import Event, Notice, Record
+from rotatord.ops import Call
+from rotatord.ports import Journal, Lease
+from rotatord.telemetry import Telemetry
+
+MARGIN_SECONDS = 1.0
+
+
+class Leased:
+    """Keeps leases long enough for what is about to start. Thread-safe: a lease is used by one thread at a time."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._renewed: dict[tuple[str, int], Lease] = {}
+        self._lock = threading.Lock()
+
+    def lasts(self, lease: Lease, seconds: float) -> Lease:
+        """The lease, good for ``seconds`` plus a margin. Raises LeaseLost when it cannot be made to last."""
+        key = (lease.name, lease.fence)
+        with self._lock:
+            held = self._renewed.get(key, lease)
+        if held.expires - self._clock.monotonic() <= seconds + MARGIN_SECONDS:
+            held = self._journal.renew(held)
+            with self._lock:
+                self._renewed[key] = held
+        if held.expires - self._clock.monotonic() <= seconds + MARGIN_SECONDS:
+            raise LeaseLost(f"a lease is too short for a call of up to {seconds:g} s")
+        return held
+
+    def forget(self, lease: Lease) -> None:
+        """The lease is given back."""
+        with self._lock:
+            self._renewed.pop((lease.name, lease.fence), None)
+
+
+class Hands:
+    """Carries out calls and commits of units; see :class:`rotatord.saga.Hands`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        spend: Callable[[str], None] = lambda _: None,
+        heard: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._telemetry = telemetry
+        self._spend = spend
+        self._heard = heard
+        self.leased = Leased(journal, clock)
+
+    def call(self, lease: Lease, call: Call) -> Any:
+        """Start no call that could outlive the lease; time it, and count it against its issuer's budget."""
+        self.leased.lasts(lease, call.timeout)
+        if call.issuer:
+            self._spend(call.issuer)
+        port, _, method = call.point.partition(".")
+        started, outcome = self._clock.monotonic(), "ok"
+        try:
+            return call.run()
+        except RotatordError as error:
+            outcome = type(error).__name__
+            raise
+        except Exception:
+            outcome = "bug"
+            raise
+        finally:
+            self._telemetry.call(port, call.issuer, method, self._clock.monotonic() - started, outcome)
+
+    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+        """Store, then tell whoever listens."""
+        stored = self._journal.commit(self.leased.lasts(lease, 0.0), record, events, notices)
+        for event in events:
+            self._heard(event)
+        return stored
