@@ -23,7 +23,7 @@ DEFAULT_LEAD = 1 / 3
 # The last stretch of a life in which nothing may hold a rotation up: this share of it, at most Policy.alarm_before.
 LAST_SHARE = 0.1
 _OUTSIDE = "outside its windows"
-_UNTOUCHED = {
+UNTOUCHED = {
     Standing.UNMANAGED: "its destination holds a value that rotatord did not make: adopt it, or set on_unknown: replace",
     Standing.BEHIND: "its destination knows more than this journal: read only until rebuild",
     Standing.FORGOTTEN: "it is no longer declared: nothing is done to it without retire",
@@ -219,7 +219,7 @@ def _last_stretch(policy: Policy, version: Version) -> timedelta:
 
 def _held_up(record: Record, found: _Found, now: datetime, freeze: str) -> tuple[datetime | None, str | None]:
     """When it may start (None: not by itself) and what holds it up until then."""
-    untouched = _UNTOUCHED.get(record.standing)
+    untouched = UNTOUCHED.get(record.standing)
     if untouched is not None:
         return None, untouched
     earliest: datetime = found.at
@@ -279,7 +279,7 @@ def _latest_start(record: Record) -> datetime | None:
 
 def _doom(record: Record, now: datetime, at: datetime | None, starts_at: datetime | None, words: str = "") -> tuple[str, ...]:
     current, rotation, policy = record.current, record.rotation, record.spec.policy
-    if current is None or current.expires_at is None or record.standing in _UNTOUCHED:
+    if current is None or current.expires_at is None or record.standing in UNTOUCHED:
         return ()
     expires_at = current.expires_at
     if expires_at <= now:

@@ -217,7 +217,7 @@ def needs_person(record: Record, now: datetime) -> list[str]:
     if record.held_for_person:
         found.append(record.held_for_person)
     if record.standing in {Standing.UNMANAGED, Standing.BEHIND}:
-        found.append(policy.due(record, now).blocked_by or record.standing.value)
+        found.append(policy.UNTOUCHED[record.standing])
     expires_at = record.current.expires_at if record.current else None
     if expires_at is not None and record.standing is Standing.MANAGED:
         if expires_at <= now:

@@ -64,7 +64,7 @@ def summary(record: Record, due: policy.Due) -> str:
         held_up = rotation.waiting or rotation.error
         return f"{doing}; next: {row.step.value if row else 'nothing'}" + (f"; waiting: {held_up}" if held_up else "")
     if record.standing not in {Standing.MANAGED, Standing.NEW}:
-        return due.blocked_by or record.standing.value
+        return policy.UNTOUCHED[record.standing]
     return due.why + (f"; but {due.blocked_by}" if due.blocked_by else "")
 
 

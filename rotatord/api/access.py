@@ -95,7 +95,8 @@ class Access:
         if peer.uid in {0, self._own_uid}:
             return Actor(actor, frozenset(Right))
         groups = _groups(name, peer.gid)
-        rights = [grant.rights for grant in self._grants if grant.user == name or grant.group in groups]
+        # A uid without a name must not match a grant that names no user: both are None.
+        rights = [grant.rights for grant in self._grants if (name is not None and grant.user == name) or grant.group in groups]
         return Actor(actor, frozenset().union(*rights))
 
     def of_headers(self, headers: Mapping[str, str]) -> Actor | None:
