@@ -23,6 +23,7 @@ CLOCK_READS = {
     "os.urandom",
 }
 UNSAYING_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "sync", "data"}
+THEIR_WORDS = {("rotatord/vault_client.py", "data"), ("rotatord/vault_login.py", "data")}  # as Vault's answers call it
 SDKS = {"hvac", "boto3", "botocore", "kubernetes", "requests"}
 MOCKS = re.compile(r'mock\.patch|\bMagicMock\b|monkeypatch\.setattr\((?!"sys\.)|unittest\.mock')
 
@@ -109,7 +110,7 @@ def test_names_say_something() -> None:
         f"{named(path)}:{node.lineno} {node.name}"
         for path in sources(*PRODUCT)
         for node in definitions(path)
-        if words_of(node.name) & UNSAYING_WORDS
+        if words_of(node.name) & UNSAYING_WORDS and (named(path), node.name) not in THEIR_WORDS
     ]
     assert found == []
 
