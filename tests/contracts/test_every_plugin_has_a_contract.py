@@ -54,10 +54,17 @@ def descends(name: str, contract: str, known: list[Found]) -> bool:
     return name == contract or any(descends(base, contract, known) for base in bases)
 
 
+def declared(name: str, known: list[Found]) -> set[str]:
+    """The plugins that a class of this name says it is for, itself or through its bases."""
+    here = [each for each in known if each.name == name]
+    own = {each.plugin for each in here if each.plugin}
+    return own or {plugin for each in here for base in each.bases for plugin in declared(base, known)}
+
+
 def proven(contract: str, known: list[Found]) -> set[str]:
     """The plugins that collected test classes run this contract for."""
-    tests = [each for each in known if each.name.startswith("Test")]
-    return {each.plugin for each in tests if each.plugin and descends(each.name, contract, known)}
+    tests = [each.name for each in known if each.name.startswith("Test") and descends(each.name, contract, known)]
+    return {plugin for name in tests for plugin in declared(name, known)}
 
 
 def registered() -> list[tuple[str, str]]:
@@ -86,5 +93,7 @@ def test_a_missing_contract_is_noticed(tmp_path: Path) -> None:
         'class Hidden(Shared):\n    plugin = "never collected"\n'
         'class TestC(BackendContract):\n    plugin = "other port"\n'
         "class TestD(Shared): pass\n"
+        'class Base(Shared):\n    plugin = "inherited"\n'
+        "class TestE(Base): pass\n"
     )
-    assert proven("IssuerContract", classes(tmp_path)) == {"direct", "annotated"}
+    assert proven("IssuerContract", classes(tmp_path)) == {"direct", "annotated", "inherited"}
