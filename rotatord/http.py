@@ -194,15 +194,23 @@ class Outgoing:
                 connection.close()
         raise Retryable(f"{method} {shown(url)}: {trouble}")
 
-    def reach(self, host: str, port: int) -> None:
-        """Open and close one TCP connection. Raises Invalid where it must not be tried, Retryable where it fails."""
-        trouble = "no address"
-        for address in self.addresses(host, port, encrypted=True):
+    def reach(self, host: str, port: int) -> bool:
+        """Open and close one TCP connection: True when it was taken, False when every address refused it. Raises Invalid
+        where it must not be tried, Retryable where nothing answered."""
+        end = self._clock.monotonic() + self._limits.total_seconds
+        refused = 0
+        places = self.addresses(host, port, encrypted=True)
+        for address in places:
+            seconds = max(0.01, min(self._limits.connect_seconds, end - self._clock.monotonic()))
             try:
-                with socket.create_connection((address, port), timeout=self._limits.connect_seconds):
-                    return
+                with socket.create_connection((address, port), timeout=seconds):
+                    return True
+            except ConnectionRefusedError:
+                refused += 1
             except OSError as error:
                 trouble = _reason(error)
+        if refused == len(places):
+            return False
         raise Retryable(f"tcp {host}:{port}: {trouble}")
 
     def addresses(self, host: str, port: int, *, encrypted: bool) -> list[str]:
