@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from datetime import datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -54,7 +54,14 @@ def configure_logging(
     """
     out = stream if stream is not None else sys.stderr
     plain = out.isatty() if json_lines is None else not json_lines
+
+    def named(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if daemon:  # not a context variable: worker threads start without the context of the one that set it
+            event.setdefault("installation", daemon)
+        return event
+
     shared: list[structlog.typing.Processor] = [
+        named,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -87,16 +94,13 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    structlog.contextvars.clear_contextvars()
-    if daemon:
-        structlog.contextvars.bind_contextvars(installation=daemon)
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 _LATENESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 _PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800)
-_ENDINGS = frozenset({"completed", "rolled_back", "superseded"})
+_ENDINGS = frozenset({"completed", "rolled_back", "superseded", "halted"})
 
 
 class Telemetry:
@@ -163,10 +167,9 @@ class Telemetry:
     def event(self, event: Event) -> None:
         """A line was written to the event log."""
         self._events.labels(event.action, event.outcome).inc()
-        if event.action == "rotation" and event.outcome in _ENDINGS:
-            self._rotations.labels(event.outcome).inc()
-        elif event.action == "stop":
-            self._rotations.labels("halted").inc()
+        ending = event.action.removeprefix("rotation.")
+        if ending in _ENDINGS:
+            self._rotations.labels(ending).inc()
 
     def counts(self, counts: Mapping[str, int]) -> None:
         """The journal's counts; names it does not know are left out."""

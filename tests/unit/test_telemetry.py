@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,6 @@ def logs() -> Iterator[io.StringIO]:
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
 
 
@@ -49,7 +49,10 @@ def lines(stream: io.StringIO) -> list[JsonMap]:
 
 def test_our_lines_and_foreign_lines_look_alike(logs: io.StringIO) -> None:
     """structlog and the standard library both give one JSON object a line, with level, logger, time and installation."""
-    structlog.get_logger("rotatord.saga").info("published", credential="web", generation=2)
+    log = structlog.get_logger("rotatord.saga")
+    worker = threading.Thread(target=lambda: log.info("published", credential="web", generation=2))
+    worker.start()
+    worker.join(timeout=10)
     logging.getLogger("some.library").warning("slow: %s", 3)
     ours, theirs = lines(logs)
     assert (ours["event"], ours["credential"], ours["generation"], ours["level"]) == ("published", "web", 2, "info")
@@ -190,7 +193,7 @@ def test_metrics_have_the_documented_names() -> None:
     telemetry.phase("staged", "forward", 0.2)
     telemetry.call("issuer", "cloud", "mint", 0.1)
     telemetry.late(0.01)
-    for action, outcome in (("rotation", "planned"), ("rotation", "completed"), ("stop", "halted")):
+    for action, outcome in (("rotation.planned", "done"), ("rotation.completed", "done"), ("rotation.halted", "done")):
         telemetry.event(event(action, outcome))
     telemetry.counts({"due": 3, "open": 2, "halted": 1, "owed": 4, "overdue": 5, "credentials": 6, "unknown": 7})
     telemetry.expiries({("web", "cloud"): NOW})
@@ -198,7 +201,7 @@ def test_metrics_have_the_documented_names() -> None:
     for line in (
         'rotatord_rotation_total{outcome="completed"} 1.0',
         'rotatord_rotation_total{outcome="halted"} 1.0',
-        'rotatord_event_total{action="rotation",outcome="planned"} 1.0',
+        'rotatord_event_total{action="rotation.planned",outcome="done"} 1.0',
         'rotatord_rotation_phase_duration_seconds_count{state="staged",way="forward"} 1.0',
         'rotatord_step_total{outcome="moved",step="mint",way="forward"} 1.0',
         'rotatord_call_seconds_count{method="mint",outcome="ok",plugin="cloud",port="issuer"} 1.0',
