@@ -16,6 +16,8 @@ from rotatord.ports import Lease
 
 _EPOCH_BITS = 32
 
+Taken = tuple[int, float]  # fence, expires
+
 
 class Leases:
     """Who works on what, by the monotonic clock. Thread-safe."""
@@ -25,10 +27,10 @@ class Leases:
         self._owner = owner
         self._seconds = seconds
         self._fence = epoch << _EPOCH_BITS
-        self._held: dict[str, tuple[int, float]] = {}  # name: fence, expires
+        self._held: dict[str, Taken] = {}
         self._lock = threading.Lock()
 
-    def take(self, name: str) -> tuple[int, float] | None:
+    def take(self, name: str) -> Taken | None:
         """A new fence and expiry, or None while somebody holds the name."""
         with self._lock:
             now = self._clock.monotonic()
@@ -39,7 +41,7 @@ class Leases:
             self._held[name] = taken = (self._fence, now + self._seconds)
             return taken
 
-    def lease(self, taken: tuple[int, float], record: Record) -> Lease:
+    def lease(self, taken: Taken, record: Record) -> Lease:
         """What the holder is given."""
         return Lease(name=record.name, owner=self._owner, fence=taken[0], expires=taken[1], record=record)
 

@@ -13,7 +13,7 @@ from rotatord.clock import Clock, Ids
 from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
 from rotatord.journal.claims import Claims
 from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
-from rotatord.journal.leases import Leases
+from rotatord.journal.leases import Leases, Taken
 from rotatord.journal.row import micros, moment, row_of
 from rotatord.journal.sqlite import SqliteFile
 from rotatord.journal.writer import Transaction, Writer, Written
@@ -58,16 +58,20 @@ class SqlJournal:
         leases = []
         with self._claiming:
             for _, _, name, _ in self._claims.candidates(due["now"], limit, full, self._leases.held()):
-                lease = self._take(name, self._statements.body_if_due, due)
-                if lease is not None:
-                    leases.append(lease)
-        return leases
+                taken = self._leases.take(name)
+                if taken is not None:
+                    leases.append(self._read(name, taken, self._statements.body_if_due, due))
+        return [lease for lease in leases if lease is not None]
 
     def lease(self, name: str) -> Lease | None:
         self._must_write()
-        if self.get(name) is None:
+        taken = self._leases.take(name)
+        if taken is None:
+            return None
+        lease = self._read(name, taken, self._statements.body, {})
+        if lease is None:
             raise KeyError(name)
-        return self._take(name, self._statements.body, {})
+        return lease
 
     def renew(self, lease: Lease) -> Lease:
         return self._leases.renew(lease)
@@ -122,6 +126,7 @@ class SqlJournal:
             for name in names:
                 if transaction.execute(self._statements.exists, {"key": name}).fetchone():
                     raise Conflict(f"the journal knows {name} already")
+            transaction.execute(self._statements.add_credentials, {"more": len(rows)})
             transaction.executemany(self._statements.insert_row, rows)
             transaction.executemany(self._statements.insert_body, bodies)
             for one in written:
@@ -202,6 +207,8 @@ class SqlJournal:
     def prune(self, before: datetime, limit: int) -> int:
         def work(transaction: Transaction) -> int:
             values = {"before": micros(before), "limit": limit}
+            # The numbers go on from here, whatever is left.
+            transaction.execute(self._statements.set_event_seq, {"last": transaction.event_seq})
             events = transaction.execute(self._statements.prune_events, values).rowcount
             values["limit"] = limit - events
             return events + transaction.execute(self._statements.prune_notices, values).rowcount
@@ -227,20 +234,16 @@ class SqlJournal:
         except sqlite3.Error as error:
             raise self._file.failure(error) from None
 
-    def _take(self, name: str, text: str, values: Mapping[str, Any]) -> Lease | None:
-        """Lease first, then read: what is read is what the last holder left."""
-        taken = self._leases.take(name)
-        if taken is None:
-            return None
+    def _read(self, name: str, taken: Taken, text: str, values: Mapping[str, Any]) -> Lease | None:
+        """Lease first, then read: what is read is what the last holder left. None, and given back, when nothing is found."""
+        record = None
         try:
             found = self._reader.rows(text, {"key": name, **values})
-            if found:
-                return self._leases.lease(taken, RECORDS.decode(found[0][0]))
-        except BaseException:
-            self._leases.give_back(name, taken[0])
-            raise
-        self._leases.give_back(name, taken[0])
-        return None
+            record = RECORDS.decode(found[0][0]) if found else None
+        finally:
+            if record is None:
+                self._leases.give_back(name, taken[0])
+        return None if record is None else self._leases.lease(taken, record)
 
     def _execute(self, text: str, values: Mapping[str, Any]) -> None:
         self._write(lambda transaction: transaction.execute(text, values))
@@ -257,7 +260,10 @@ class SqlJournal:
 def _update(transaction: Transaction, values: dict[str, Any], body: str, *, expected: int) -> None:
     name = values["name"]
     row = {**values, "key": name, "expected": expected}
-    if transaction.execute(transaction.statements.update_row, row).rowcount != 1:
+    for text in (transaction.statements.update_due, transaction.statements.update_row):
+        if transaction.execute(text, row).rowcount == 1:
+            break
+    else:
         raise StaleSequence(f"{name} was changed since sequence {expected}")
     transaction.execute(transaction.statements.update_body, {"key": name, "body": body})
 

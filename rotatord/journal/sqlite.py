@@ -56,8 +56,7 @@ class SqliteFile:
         if not self.path.exists():
             raise JournalUnavailable(f"there is no journal at {self.path}")
         try:
-            with contextlib.closing(self.connect()) as connection:
-                revision = self._revision(connection)
+            revision = self._revision()
         except sqlite3.Error as error:
             raise self.failure(error) from None
         if revision != HEAD:
@@ -65,14 +64,7 @@ class SqliteFile:
 
     def connect(self) -> sqlite3.Connection:
         """A connection in autocommit mode, to be used by one thread at a time."""
-        mode = "ro" if self.read_only else "rw"
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=_BUSY_MILLISECONDS / 1000,
-        )
+        connection = self._connect("ro" if self.read_only else "rw")
         try:
             if not self.read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -104,22 +96,33 @@ class SqliteFile:
             os.close(self._lock)
             self._lock = None
 
-    def _migrate(self) -> None:
-        with contextlib.closing(self.connect()) as connection:
-            if self._revision(connection) == HEAD:
-                return
-            from rotatord.journal.migrations.upgrade import upgrade  # noqa: PLC0415 - Alembic, only when it is needed
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=_BUSY_MILLISECONDS / 1000,
+        )
 
+    def _migrate(self) -> None:
+        if self._revision() == HEAD:
+            return
+        from rotatord.journal.migrations.upgrade import upgrade  # noqa: PLC0415 - Alembic, only when it is needed
+
+        with contextlib.closing(self.connect()) as connection:
             upgrade("sqlite://", connection)
 
-    def _revision(self, connection: sqlite3.Connection) -> str | None:
-        """None for an empty file."""
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    def _revision(self) -> str | None:
+        """None for an empty file. Changes nothing: it may be somebody else's file."""
+        with contextlib.closing(self._connect("ro")) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            known = "alembic_version" in tables
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
         if not tables:
             return None
-        if "alembic_version" not in tables:
+        if not known:
             raise JournalUnavailable(f"{self.path} is a database, but not a journal of rotatord")
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         revision = str(found[0]) if found else None
         if revision is not None and revision not in REVISIONS:
             raise JournalTooNew(
@@ -130,7 +133,7 @@ class SqliteFile:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+    found = os.stat(path)  # noqa: PTH116 - before each transaction: pathlib costs twice as much
     return found.st_dev, found.st_ino
 
 

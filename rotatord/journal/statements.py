@@ -38,6 +38,7 @@ _NEVER: ColumnElement[int] = literal_column(str(NO_DEADLINE), type_=BigInteger)
 
 _NAMED = _C.name == bindparam("key")
 _ROW: dict[Any, Any] = {_C[name]: bindparam(name) for name in Row._fields if name != "name"}
+_MOVING = ("name", "seq", "due_at")
 _SLEEPING = (_C.ready == _ZERO, _C.due_at.is_not(None), _C.due_at <= _number("now"))
 _CANDIDATE = (_C.deadline, _C.due_at, _C.name, _C.issuer)
 
@@ -49,8 +50,10 @@ class Statements:
         def text(statement: Executable) -> str:
             return str(statement.compile(dialect=dialect))  # type: ignore[attr-defined]
 
-        self.state = text(select(_J.epoch, _J.event_seq))
+        last_event = select(func.max(_E.seq)).scalar_subquery()
+        self.state = text(select(_J.epoch, _J.event_seq, func.coalesce(last_event, _ZERO)))
         self.open_epoch = text(update(JOURNAL).values(epoch=_J.epoch + _ONE))
+        self.add_credentials = text(update(JOURNAL).values(credentials=_J.credentials + _number("more")))
         self.set_event_seq = text(update(JOURNAL).values(event_seq=_number("last")))
 
         self.insert_row = text(insert(CREDENTIALS).values(name=bindparam("name"), ready=_ZERO, **_by_name(Row._fields[1:])))
@@ -58,6 +61,10 @@ class Statements:
         self.update_row = text(
             update(CREDENTIALS).where(_NAMED, _C.seq == _number("expected")).values({**_ROW, _C.ready: _ZERO})
         )
+        # Most commits move nothing but the due time: then no other index is touched.
+        same = [_C[name].is_not_distinct_from(bindparam(name)) for name in Row._fields if name not in _MOVING]
+        moved = {_C.seq: _number("seq"), _C.due_at: _number("due_at"), _C.ready: _ZERO}
+        self.update_due = text(update(CREDENTIALS).where(_NAMED, _C.seq == _number("expected"), *same).values(moved))
         self.update_body = text(update(RECORDS).where(_R.name == bindparam("key")).values(body=bindparam("body")))
 
         self.body = text(select(_R.body).where(_R.name == bindparam("key")))
@@ -80,10 +87,11 @@ class Statements:
         self.next_ready_issuer = text(
             _few(select(_C.issuer).where(_C.ready == _ONE, _C.issuer > bindparam("after")).order_by(_C.issuer))
         )
+        # "+ 0" keeps SQLite from the index of due times: this one is read in the order of deadlines.
         self.ready_of_issuer = text(
             _few(
                 select(*_CANDIDATE)
-                .where(_C.ready == _ONE, _C.issuer == bindparam("issuer"), _C.due_at <= _number("now"))
+                .where(_C.ready == _ONE, _C.issuer == bindparam("issuer"), _C.due_at + _ZERO <= _number("now"))
                 .order_by(_C.deadline, _C.due_at, _C.name)
             )
         )
@@ -97,7 +105,7 @@ class Statements:
         owed = select(func.coalesce(func.sum(_C.owed), _ZERO)).where(_C.owed > _ZERO).scalar_subquery()
         self.counts = text(
             select(
-                select(func.count()).select_from(CREDENTIALS).scalar_subquery(),
+                _J.credentials,
                 _counted(sleeping_due) + due,
                 _counted(_C.open == _ONE),
                 _counted(_C.halted == _ONE),
@@ -114,7 +122,8 @@ class Statements:
         )
         self.events_after = text(_replay())
         self.events_of = text(_replay().where(_E.credential == bindparam("credential")))
-        old = _few(select(_E.seq).where(_E.time < _number("before")).order_by(_E.time))
+        oldest = _few(select(_E.seq, _E.time).order_by(_E.seq)).subquery()
+        old = select(oldest.c.seq).where(oldest.c.time < _number("before"))
         self.prune_events = text(delete(EVENTS).where(_E.seq.in_(old)))
 
         self.insert_notice = text(
@@ -122,8 +131,11 @@ class Statements:
             .values(try_at=_ZERO, attempts=_ZERO, done=_ZERO, **_by_name(("id", "at", "body")))
             .on_conflict_do_nothing(index_elements=["id"])
         )
+        # "+ 0" here too: the few that wait are sorted, instead of walking through all that were ever sent.
         self.notices = text(
-            _few(select(_N.body, _N.attempts).where(_N.done == _ZERO, _N.try_at <= _number("now")).order_by(_N.position))
+            _few(
+                select(_N.body, _N.attempts).where(_N.done == _ZERO, _N.try_at <= _number("now")).order_by(_N.position + _ZERO)
+            )
         )
         known = _N.id == bindparam("key")
         self.notice_done = text(update(NOTICES).where(known).values(done=_ONE))

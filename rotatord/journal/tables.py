@@ -12,13 +12,15 @@ from rotatord.journal.row import NO_DEADLINE
 
 METADATA = MetaData()
 
-# One row. ``epoch`` counts the openings for writing; ``event_seq`` is the last one given.
+# One row. ``epoch`` counts the openings for writing, ``credentials`` the records, of which none is ever deleted;
+# ``event_seq`` was the last one given when events were last pruned.
 JOURNAL = Table(
     "journal",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("epoch", BigInteger, nullable=False),
     Column("event_seq", BigInteger, nullable=False),
+    Column("credentials", BigInteger, nullable=False),
 )
 
 CREDENTIALS = Table(
@@ -67,7 +69,6 @@ EVENTS = Table(
     Column("time", BigInteger, nullable=False),
     Column("credential", String, nullable=False),
     Column("body", Text, nullable=False),
-    Index("events_time", "time"),
     Index("events_credential", "credential", "seq"),
 )
 

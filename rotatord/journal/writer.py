@@ -43,7 +43,7 @@ class Transaction:
     def __init__(self, file: SqliteFile, connection: sqlite3.Connection, event_seq: int) -> None:
         self._connection = connection
         self.statements = file.statements
-        self.event_seq = self._stored_seq = event_seq
+        self.event_seq = event_seq
 
     def execute(self, text: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(text, values)
@@ -58,13 +58,10 @@ class Transaction:
         for notice in written.notices:
             self.execute(self.statements.insert_notice, notice)
 
-    def finish(self) -> None:
-        """The last statement before the commit."""
-        if self.event_seq != self._stored_seq:
-            self.execute(self.statements.set_event_seq, {"last": self.event_seq})
 
+class Ticket(Generic[T]):
+    """One piece of work in the queue, and what became of it."""
 
-class _Ticket(Generic[T]):
     __slots__ = ("done", "error", "result", "work")
 
     def __init__(self, work: Callable[[Transaction], T]) -> None:
@@ -86,7 +83,7 @@ class Writer:
         self._epoch = epoch
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        self._queue: deque[_Ticket[Any]] = deque()
+        self._queue: deque[Ticket[Any]] = deque()
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[Transaction], T]) -> T:
@@ -95,7 +92,7 @@ class Writer:
         Work may run more than once; what it raises it raises here, and then nothing of it is stored. Raises
         JournalUnavailable when the transaction could not be made durable; the next one tries anew.
         """
-        ticket = _Ticket(work)
+        ticket = Ticket(work)
         self._queue.append(ticket)
         while not ticket.done:
             with self._lock:
@@ -125,7 +122,7 @@ class Writer:
                     ticket.fail(interrupted)
             raise
 
-    def _execute(self, tickets: list[_Ticket[Any]]) -> bool:
+    def _execute(self, tickets: list[Ticket[Any]]) -> bool:
         """Settle all the tickets in one transaction; False when they must be executed one by one instead."""
         try:
             connection = self._begin()
@@ -143,7 +140,6 @@ class Writer:
                         connection.execute("ROLLBACK")
                         ticket.done = len(tickets) == 1
                         return ticket.done
-            transaction.finish()
             connection.execute("COMMIT")
         except (sqlite3.Error, JournalUnavailable) as error:
             self._disconnect()
@@ -163,12 +159,12 @@ class Writer:
         return self._connection
 
     def _transaction(self, connection: sqlite3.Connection) -> Transaction:
-        epoch, event_seq = connection.execute(self._file.statements.state).fetchone()
+        epoch, pruned, last = connection.execute(self._file.statements.state).fetchone()
         if epoch != self._epoch:
             raise JournalUnavailable("another daemon has opened this journal since: stop this one")
-        return Transaction(self._file, connection, event_seq)
+        return Transaction(self._file, connection, max(pruned, last))
 
-    def _fail(self, tickets: list[_Ticket[Any]], error: Exception) -> None:
+    def _fail(self, tickets: list[Ticket[Any]], error: Exception) -> None:
         """Trouble with the file is everybody's; a fault of ours in one statement is told to all, as it is."""
         told: Exception = error
         if isinstance(error, sqlite3.Error):

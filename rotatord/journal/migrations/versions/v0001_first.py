@@ -17,8 +17,9 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("event_seq", sa.BigInteger(), nullable=False),
+        sa.Column("credentials", sa.BigInteger(), nullable=False),
     )
-    op.bulk_insert(journal, [{"id": 1, "epoch": 0, "event_seq": 0}])
+    op.bulk_insert(journal, [{"id": 1, "epoch": 0, "event_seq": 0, "credentials": 0}])
     _create_credentials()
     op.create_table(
         "records",
@@ -66,7 +67,6 @@ def _create_events_and_notices() -> None:
         sa.Column("credential", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
     )
-    op.create_index("events_time", "events", ["time"])
     op.create_index("events_credential", "events", ["credential", "seq"])
     op.create_table(
         "notices",
