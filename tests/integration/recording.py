@@ -26,12 +26,26 @@ class Recording:
         self.address = ""
         self._lock = threading.Lock()
         self._values: dict[str, str] = {}
+        self._to_lose = 0
 
     @property
     def values(self) -> dict[str, str]:
         """Name and value of everything that was handed out so far."""
         with self._lock:
             return {name: value for value, name in self._values.items()}
+
+    def lose_next_mint(self) -> None:
+        """The next answer that hands something out never arrives: its effect stays, the caller sees a dead connection."""
+        with self._lock:
+            self._to_lose += 1
+
+    def loses(self, content: bytes) -> bool:
+        """Whether this answer is the one to be lost."""
+        with self._lock:
+            if not self._to_lose or not any(key.encode() in content for key in SECRET_KEYS):
+                return False
+            self._to_lose -= 1
+            return True
 
     def note(self, content: bytes) -> None:
         """Remember what an answer hands out."""
@@ -65,6 +79,9 @@ def recording(upstream: str) -> Iterator[Recording]:
             headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_HEADERS}
             answer = pool.request(self.command, upstream + self.path, body=body, headers=headers, redirect=False)
             recorder.note(answer.data)
+            if recorder.loses(answer.data):
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for key, value in answer.headers.items():
                 if key.lower() not in HOP_HEADERS:

@@ -25,6 +25,7 @@ class Installation:
     directory: Path
     config: str
     environment: dict[str, str] = field(default_factory=dict)
+    config_name: str = "rotatord.yaml"
     daemon: subprocess.Popen[bytes] | None = None
 
     @property
@@ -33,7 +34,7 @@ class Installation:
 
     @property
     def config_file(self) -> Path:
-        return self.directory / "rotatord.yaml"
+        return self.directory / self.config_name
 
     @property
     def output(self) -> Path:
@@ -86,10 +87,11 @@ class Installation:
         assert answer.returncode in {0, 1}, answer.stderr
         return json.loads(answer.stdout)
 
-    def rotate(self, *names: str, seconds: float = 60.0) -> None:
-        """Rotate and wait until it has ended well."""
+    def rotate(self, *names: str, seconds: float = 60.0) -> str:
+        """Rotate and wait until it has ended well; what the command printed."""
         answer = self.ask("rotate", *names, "--wait", "--timeout", f"{seconds:.0f}s", timeout=seconds + 30)
         assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout + answer.stderr
 
     def until(self, reached: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
         """Poll until it holds; fails with the daemon's output when it does not in time, or the daemon is gone."""
