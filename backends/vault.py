@@ -48,7 +48,7 @@ class Address(BaseModel):
     @field_validator("path", "mount")
     @classmethod
     def _is_plain(cls, value: str | None) -> str | None:
-        parts = (value or "x").split("/")
+        parts = [] if value is None else value.split("/")
         if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
             raise ValueError("should be names joined by single slashes, without one at either end")
         return value

@@ -254,6 +254,8 @@ def _error(answer: Answer, message: str, why: str) -> OutsideError:
         return Retryable("Vault is sealed", retry_after=answer.retry_after)
     if 300 <= answer.status < 400:
         return Retryable(f"{message}: a standby sends us elsewhere; set address to the active node or a balancer of them")
+    if "exceeds allowed length" in why:  # a 500 of Vault's that no repetition mends
+        return Invalid(message)
     if answer.status in _TRANSIENT or answer.status >= 500 or "Upgrading from non-versioned" in why:
         return Retryable(message, retry_after=answer.retry_after)
     if answer.status in (401, 403):
