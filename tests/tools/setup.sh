@@ -63,6 +63,10 @@ if ! made_from requirements.lock; then
     make_venv
 fi
 if ! made_from pyproject.toml; then
-    $pip install --no-deps --no-build-isolation --editable .
+    # setuptools warns about every editable installation; what it says is shown where it fails
+    if ! said=$($pip install --no-deps --no-build-isolation --editable . 2>&1); then
+        echo "$said" >&2
+        exit 1
+    fi
     digest pyproject.toml >"$venv/.pyproject.toml"
 fi

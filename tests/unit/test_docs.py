@@ -77,7 +77,12 @@ def test_every_command_that_contributors_are_told_of_exists() -> None:
     assert named - targets == set()
 
 
-def test_pages_of_the_manual_are_in_its_contents() -> None:
+def test_every_page_of_the_manual_is_reached_from_its_index() -> None:
     """A page that nobody finds is not written."""
-    contents = (ROOT / "mkdocs.yml").read_text()
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in contents] == []
+    reached, left = set[str](), {"index.md"}
+    while left:
+        page = left.pop()
+        reached.add(page)
+        named = re.findall(r"\]\(([\w-]+\.md)[)#]", (ROOT / "docs" / page).read_text())
+        left |= {name for name in named if (ROOT / "docs" / name).exists()} - reached
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - reached == set()
