@@ -34,6 +34,11 @@ class Budgets:
         self._tokens: dict[str, tuple[float, float]] = {}  # issuer: tokens left, when that was counted
         self._lock = threading.Lock()
 
+    def set(self, limits: dict[str, Limit]) -> None:
+        """Other limits are in force from now on; what is in work or overdrawn stays counted."""
+        with self._lock:
+            self._limits = limits
+
     def begin(self, issuer: str) -> None:
         """Work on a credential of this issuer begins."""
         with self._lock:

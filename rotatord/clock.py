@@ -105,3 +105,8 @@ class RandomIds:
 def random_text(alphabet: str, length: int) -> str:
     """``length`` characters drawn evenly from ``alphabet`` by the operating system's randomness; fit for secrets."""
     return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def random_bytes(count: int) -> bytes:
+    """``count`` bytes of the operating system's randomness; fit for keys."""
+    return secrets.token_bytes(count)

@@ -15,7 +15,7 @@ from rotatord import moves
 from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, Version, Way
 from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, read, soon
 from rotatord.ports import Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
-from rotatord.steps.slots import fields_at
+from rotatord.steps.slots import fields_at, named
 
 PROOF_WAIT_SECONDS = 1.0
 BLOCKED_WAIT_SECONDS = 10.0
@@ -239,7 +239,7 @@ def _clear_slots(ctx: Context, record: Record, version: Version) -> Generator[Op
     for slot in (Slot.PREVIOUS, Slot.PENDING):
         held = yield from read(backend, home, slot)
         marker = held.marker
-        if held.empty or marker is None or marker.installation != ctx.installation or marker.credential != record.name:
+        if held.empty or marker is None or marker.installation != ctx.installation or not named(record, marker):
             continue
         if marker.generation == version.generation and marker.ref == version.ref:
             yield from clear(backend, home, slot, held.token)

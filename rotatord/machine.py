@@ -77,16 +77,6 @@ TABLE: dict[Place, Row] = {
 
 FINAL: frozenset[State] = frozenset({State.COMPLETED, State.ROLLED_BACK, State.SUPERSEDED})
 
-# Edges that a request or a leak mark opens, beside those of the table.
-ON_REQUEST: dict[Place, Place | str] = {
-    _place(State.PLANNED, _F): _DISCARD,
-    _place(State.STAGED, _F): _DISCARD,
-    _place(State.PROVEN, _F): _BACK_FROM_HERE,  # before the publish intent: _DISCARD
-    _place(State.PUBLISHED, _F): _BACK_FROM_HERE,
-    _place(State.RELOADED, _F): _BACK_FROM_HERE,
-    _place(State.VERIFIED, _F): _BACK_FROM_HERE,
-}
-
 
 def diagram() -> str:
     """The lifecycle as a Mermaid state diagram, for the README and the manual."""

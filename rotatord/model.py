@@ -249,6 +249,7 @@ class MintIntent:
     at: datetime
     outcome: Outcome = Outcome.OPEN
     known: tuple[str, ...] = ()  # live refs seen before, at issuers without labels
+    repeated_at: datetime | None = None  # the call was made again with our own value: an earlier one may still land
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +327,7 @@ class Rotation:
     leg: int = 0
     wave: int = 0  # index into plan.waves
     reached: int = 0  # the highest wave published forward: the way back covers as many
+    touched: bool = False  # the publish intent: from here on a destination may hold the new version
     written: tuple[Written, ...] = ()
     reloaded: tuple[Reloaded, ...] = ()
     since: datetime  # when the state was entered; deadlines count from here
@@ -485,6 +487,7 @@ class Record:
     trouble: Trouble | None = None
     renew_error: str = ""
     alarmed: int = -1  # the generation whose coming expiry was announced
+    formerly: tuple[str, ...] = ()  # earlier names: labels and markers keep them
     ledger_turn: bool = True  # ledger and step take turns
     due_at: datetime | None = None  # None: nothing to do until something changes
 

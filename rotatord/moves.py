@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rotatord.clock import Ids
-from rotatord.machine import HALTED, ON_REQUEST, STAYS, TABLE, Place, Row
+from rotatord.machine import HALTED, STAYS, TABLE, Place, Row
 from rotatord.model import (
+    Asked,
     Debt,
     Halt,
     LeakMark,
@@ -135,9 +136,7 @@ def why_no_way_back(record: Record, traits: Traits) -> str:
         return "it is going back already"
     if in_place_pivot_passed(rotation, traits):
         return "minting at an in-place issuer ended the old version; there is only forward"
-    if place(rotation) in ON_REQUEST and ON_REQUEST[place(rotation)] != Place(State.STAGED, Way.BACK):
-        return ""
-    if not rotation.written:
+    if not rotation.touched:
         return ""
     if rotation.base is None:
         return "there is no earlier version to go back to"
@@ -149,8 +148,7 @@ def why_no_way_back(record: Record, traits: Traits) -> str:
 def turn_back(record: Record, why: str, now: datetime) -> Record:
     """Undo: before anything was published, discard; afterwards restore the base. The caller asked why_no_way_back."""
     rotation = open_rotation(record)
-    touched = bool(rotation.written) or rotation.state in {State.PUBLISHED, State.RELOADED, State.VERIFIED}
-    to = Place(State.STAGED, Way.BACK) if touched else Place(State.DISCARDING, Way.BACK)
+    to = Place(State.STAGED, Way.BACK) if rotation.touched else Place(State.DISCARDING, Way.BACK)
     record = with_rotation(record, rollback=why, reached=rotation.wave)
     return enter(record, to, now)
 
@@ -173,8 +171,6 @@ def fail(record: Record, why: str, traits: Traits, now: datetime, *, verdict: bo
         return halt(record, f"{rotation.way.value}_{row(rotation).step.value}_failed", why, now)
     if rotation.way is Way.FORWARD and in_place_pivot_passed(rotation, traits):
         return halt(record, "in_place_no_way_back", why, now)
-    if isinstance(to, Place) and to.state is State.DISCARDING:
-        return turn_back(with_rotation(record, error=why), why, now)
     if refusal := why_no_way_back(record, traits):
         if compromised(record, rotation.base) and rotation.new is not None and not compromised(record, rotation.new):
             # The base leaked: what is half published is the only clean value. Go on, loudly.
@@ -218,7 +214,7 @@ def owe(record: Record, debt: Debt) -> Record:
 def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | None, reason: str) -> Debt | None:
     """What the open rotation owes of its own mints, except ``keep``; None when nothing."""
     rotation = open_rotation(record)
-    lost = [intent for intent in rotation.intents if intent.outcome is not Outcome.ANSWERED]
+    lost = [intent for intent in rotation.intents if intent.outcome is not Outcome.ANSWERED or intent.repeated_at]
     owed: tuple[OwedVersion, ...] = ()
     if rotation.new is not None and rotation.new.ref and (keep is None or rotation.new.ref != keep.ref):
         owed = (OwedVersion(version=rotation.new, reason=reason),)
@@ -229,7 +225,7 @@ def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | No
         rotation=rotation.id,
         issuer=rotation.plan.issuer,
         owed=owed,
-        sweep_until=max(intent.at for intent in lost) + settles if lost else None,
+        sweep_until=max(intent.repeated_at or intent.at for intent in lost) + settles if lost else None,
         abandoned=tuple(intent.generation for intent in lost),
         intents=rotation.intents,
         kept=keep.ref if keep else "",
@@ -300,9 +296,12 @@ def discarded(record: Record, traits: Traits, now: datetime) -> Record:
     leaked_before_publish = compromised(record, rotation.new) is not None
     failures = record.failures if leaked_before_publish else record.failures + 1
     wait = timedelta(0) if leaked_before_publish else after_rolled_back(failures, rotation.reason)
+    # A look at the destinations follows: what a failed publish left behind is found at once.
+    asked = record.asked or Asked(verb="inspect", actor="rotatord", at=now)
     held = "" if wait is not None else f"{failures} rotations in a row were rolled back; `rotate` tries again"
     return replace(
         ended,
+        asked=asked,
         failures=failures,
         backoff_until=now + wait if wait is not None else None,
         held_for_person=held,

@@ -119,7 +119,7 @@ def mark_leaked(
             return moves.superseded(record, issuer, now, deadline)
         record = with_rotation(record, halt=None, suspension=None)
         return moves.enter(record, Place(State.STAGED, Way.FORWARD), now)
-    if rotation.new is not None and rotation.written and moves.compromised(record, rotation.new):
+    if rotation.new is not None and rotation.touched and moves.compromised(record, rotation.new):
         return moves.superseded(record, issuer, now, deadline)
     return record
 
@@ -127,7 +127,7 @@ def mark_leaked(
 def _new_leaked(record: Record, issuer: Traits, now: datetime) -> Record:
     """The version being rolled out leaked. Unpublished: discard it. Half published: go on, there is no cleaner way."""
     rotation = open_rotation(record)
-    if rotation.way is Way.FORWARD and not rotation.written and not moves.in_place_pivot_passed(rotation, issuer):
+    if rotation.way is Way.FORWARD and not rotation.touched and not moves.in_place_pivot_passed(rotation, issuer):
         return moves.turn_back(record, "the new version leaked before it was published", now)
     if rotation.way is Way.FORWARD and moves.compromised(record, rotation.base):
         deadline = now + rotation.plan.policy.compromised_deadline

@@ -295,7 +295,8 @@ class Saga:
         record = replace(record, trouble=trouble)
         if work.kind is Kind.RENEW:
             record = replace(record, renew_error=str(error))
-        if isinstance(error, Permanent) and record.asked is not None and record.asked.verb == work.kind.value:
+        by_person = work.kind in {Kind.ADOPT, Kind.REBUILD}  # who asked is told that it failed, and may ask again
+        if isinstance(error, Permanent) and by_person:
             record = replace(record, asked=None)
         event = self._ctx.event(record, work.kind.value, "failed", None, why=str(error), attempt=attempts)
         return self._store(lease, record, (event,) if attempts == 1 else ())

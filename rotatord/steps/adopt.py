@@ -44,7 +44,8 @@ def adopt(ctx: Context, record: Record, asked: Asked) -> Unit:
         expires_at=answer.expires_at,
         accepted=True,
     )
-    record = replace(record, standing=Standing.MANAGED, current=version, generation=generation, drift=())
+    look = Asked(verb="inspect", actor=ctx.actor, at=ctx.now())  # the other destinations do not hold it yet
+    record = replace(record, standing=Standing.MANAGED, current=version, generation=generation, drift=(), asked=look)
     event = ctx.event(record, "adopt", "done", version, ref=asked.ref, by=asked.actor)
     return Done((yield from commit(record, event)))
 

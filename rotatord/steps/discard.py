@@ -16,7 +16,7 @@ def discard(ctx: Context, record: Record) -> Unit:
         held = yield from read(backend, home, Slot.PENDING)
         yield from clear(backend, home, Slot.PENDING, held.token)
     traits = ctx.plugins.issuer(rotation.plan.issuer).traits
-    if rotation.base is not None and rotation.written:
+    if rotation.base is not None and rotation.intents:
         names = ctx.plugins.issuer(rotation.base.issuer).traits.fields
         previous = yield from read(backend, home, Slot.PREVIOUS)
         current = yield from read(backend, home, Slot.CURRENT)

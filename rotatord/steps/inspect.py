@@ -10,7 +10,7 @@ from dataclasses import replace
 from rotatord.model import Asked, Drift, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Stop, Unit, commit, fields_of, read
 from rotatord.ports import Held
-from rotatord.steps.slots import Kind, kind
+from rotatord.steps.slots import Kind, kind, named
 
 
 def inspect(ctx: Context, record: Record) -> Unit:
@@ -45,7 +45,7 @@ def _answered(record: Record) -> Asked | None:
 def _unknown_of_ours(ctx: Context, record: Record, held: Held) -> bool:
     """Whether a slot holds a version of ours that this journal has never intended."""
     marker = held.marker
-    if held.empty or marker is None or marker.installation != ctx.installation or marker.credential != record.name:
+    if held.empty or marker is None or marker.installation != ctx.installation or not named(record, marker):
         return False
     return marker.generation > record.generation
 

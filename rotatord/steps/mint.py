@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord import moves
@@ -136,6 +136,9 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
         intent = MintIntent(generation=record.generation + 1, at=ctx.now(), known=known)
         record = replace(changed(record, intents=(*rotation.intents, intent)), generation=intent.generation)
         record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation))
+    else:
+        record = _again(record, intent, ctx.now())
+        record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation, again=True))
     request = _request(ctx, record, intent.generation)
     proposed: Secret | None = None
     if by_caller:
@@ -148,6 +151,15 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
         failed = changed(record, new=version)
         return Failed(failed, problem)
     return (yield from _staged(ctx, record, version))
+
+
+def _again(record: Record, intent: MintIntent, now: datetime) -> Record:
+    """The same value is minted once more: the unanswered call may still land, so what it leaves is searched for later."""
+    intents = tuple(
+        replace(item, repeated_at=now) if item.generation == intent.generation else item
+        for item in open_rotation(record).intents
+    )
+    return changed(record, intents=intents)
 
 
 def _unexplained(record: Record, known: tuple[str, ...]) -> list[str]:

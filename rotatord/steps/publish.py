@@ -46,9 +46,14 @@ def publish(ctx: Context, record: Record) -> Unit:
         if rotation.way is Way.FORWARD:
             return Failed(record, "the new value is gone from the pending slot")
         return Stop(record, "value_lost", "no slot holds the value to publish any more; rotate instead")
-    if rotation.way is Way.FORWARD and rotation.base is not None:
+    in_place = ctx.plugins.issuer(subject.issuer).traits.strategy == "in_place"
+    if rotation.way is Way.FORWARD and rotation.base is not None and not in_place:
         yield from _keep_previous(ctx, record, rotation.base)
     wave = rotation.plan.waves[rotation.wave]
+    if not rotation.touched:
+        record = yield from commit(
+            changed(record, touched=True), ctx.event(record, "publish", "intended", subject, way=rotation.way.value)
+        )
     for destination in rotation.plan.destinations:
         if destination.wave != wave or _written(record, destination):
             continue

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from enum import StrEnum
 from typing import Any
 
-from rotatord.model import Record, Slot, Spec, Version
+from rotatord.model import Marker, Record, Slot, Spec, Version
 from rotatord.ops import Context, Op, fields_of, holds, read
 from rotatord.ports import Held
 from rotatord.secret import Secret
@@ -24,6 +24,11 @@ class Kind(StrEnum):
     OTHER = "other_installation"
 
 
+def named(record: Record, marker: Marker) -> bool:
+    """Whether a marker names this credential, by its present or an earlier name."""
+    return marker.credential == record.name or marker.credential in record.formerly
+
+
 def kind(ctx: Context, record: Record, held: Held, names: tuple[str, ...], reference: Secret | None = None) -> Kind:
     """Classify what a current slot holds."""
     if held.empty:
@@ -36,7 +41,7 @@ def kind(ctx: Context, record: Record, held: Held, names: tuple[str, ...], refer
         return Kind.NEW
     if record.current is not None and holds(ctx, held, record.current, names):
         return Kind.CURRENT
-    if marker is None or marker.credential != record.name or not held.intact:
+    if marker is None or not named(record, marker) or not held.intact:
         return Kind.FOREIGN
     fields = fields_of(held, names)
     if fields is not None and ctx.fingerprinter.fingerprint(fields) != marker.fingerprint:

@@ -1,0 +1,59 @@
+"""The periodic chores, driven by ``schedule``. Due times of credentials are not among them: those live in the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import schedule
+
+from rotatord.clock import Clock
+from rotatord.errors import RotatordError
+
+TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something done every so many seconds. It must not block for long and may raise: the next time it is tried again."""
+
+    name: str
+    every_seconds: int
+    do: Callable[[], object]
+
+
+class Chores:
+    """One thread for all of them; a chore that fails is logged and harms no other."""
+
+    def __init__(self, clock: Clock, chores: list[Chore], log: Callable[..., None]) -> None:
+        self._clock = clock
+        self._log = log
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
+        self._scheduler = schedule.Scheduler()
+        self.ticked_at = clock.monotonic()
+        for chore in chores:
+            self._scheduler.every(chore.every_seconds).seconds.do(self._one, chore)
+
+    def start(self) -> None:
+        """Begin; each chore is done for the first time after its first period."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the chore in hand."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._clock.wait(self._stopping, max(TICK_SECONDS, min(self._scheduler.idle_seconds or 0, 5.0))):
+            self.ticked_at = self._clock.monotonic()
+            self._scheduler.run_pending()
+
+    def _one(self, chore: Chore) -> None:
+        try:
+            chore.do()
+        except RotatordError as error:
+            self._log("chore failed", chore=chore.name, error=str(error))
+        except Exception as error:  # noqa: BLE001  one chore's bug must not end the others
+            self._log("chore failed", chore=chore.name, error=f"{type(error).__name__}: {error}")

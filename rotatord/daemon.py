@@ -1,0 +1,380 @@
+"""The daemon: configuration, journal, engine, chores and API put together, started, reloaded and stopped."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rotatord import __version__, apply, identity, react
+from rotatord.api.access import Access
+from rotatord.api.journal_service import JournalService
+from rotatord.api.service import Finding
+from rotatord.budget import Budgets, Limit
+from rotatord.chores import Chore, Chores
+from rotatord.clock import Clock, Ids, RandomIds, SystemClock
+from rotatord.config import Configuration, load, surroundings
+from rotatord.configuration.head import Findings, documents
+from rotatord.engine import Engine, paused
+from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
+from rotatord.events.notices import Notices, Receiver
+from rotatord.gates import GATE
+from rotatord.hands import Hands
+from rotatord.hardening import harden
+from rotatord.journal import LEASE_SECONDS, open_journal
+from rotatord.livecheck import check
+from rotatord.model import Asked, Event, Notice, Record
+from rotatord.ops import Context
+from rotatord.ports import Amendment, Consumer, Health, Issuer, Journal, Serves
+from rotatord.registry import Registry
+from rotatord.settings import Settings
+from rotatord.sweep import Sweep
+from rotatord.telemetry import Telemetry, configure_logging
+
+EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
+KEEP_EVENTS = timedelta(days=396)  # 13 months
+INSPECT_EVERY = timedelta(hours=6)
+INSPECT_AT_ONCE = 20
+PRUNE_AT_ONCE = 5000
+STALLED_SECONDS = 120.0
+LONGEST_CALL_SECONDS = 120.0
+
+
+class LivePlugins:
+    """The plugins of the configuration in force; a reload swaps them between two calls."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def issuer(self, name: str) -> Issuer:
+        return self.registry.issuer(name)
+
+    def backend(self, name: str) -> Any:
+        return self.registry.backend(name)
+
+    def consumer(self, spec: Any) -> Consumer:
+        return self.registry.consumer(spec)
+
+    def health(self, consumer: Any) -> Sequence[tuple[str, Health]]:
+        return self.registry.health(consumer)
+
+
+class Daemon:
+    """One running rotatord. ``start`` and ``stop`` once each; everything else from any thread."""
+
+    def __init__(
+        self, configuration: Configuration, path: str | Path, *, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
+        """Opens the journal and brings it in line. Raises JournalError or ConfigError; nothing outside is touched."""
+        self.configuration = configuration
+        self.clock = clock or SystemClock()
+        self.ids = ids or RandomIds()
+        self._path = Path(path)
+        self._log = structlog.get_logger("rotatord").info
+        self._reloading = threading.Lock()
+        self._seen = configuration.digest
+        self.failures = 0  # rotations that halted or rolled back since the start
+        state = Path(configuration.state_dir)
+        identity.prepare(state)
+        fingerprinter = identity.fingerprinter(state)
+        self.journal: Journal = open_journal(
+            f"sqlite:///{state.absolute() / 'journal.db'}",
+            self.clock,
+            self.ids,
+            lease_seconds=LONGEST_CALL_SECONDS + LEASE_SECONDS,
+        )
+        try:
+            self._assemble(configuration, state, fingerprinter)
+        except BaseException:
+            self.journal.close()
+            raise
+
+    def _assemble(self, configuration: Configuration, state: Path, fingerprinter: Any) -> None:
+        self.installation = identity.installation(configuration.installation, state, self.journal, self.ids)
+        around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
+        self.plugins = LivePlugins(Registry(configuration, around))
+        self._bring_in_line(configuration)
+        self.telemetry = Telemetry()
+        self.budgets = Budgets(self.clock, limits_of(configuration))
+        context = Context(
+            installation=self.installation,
+            plugins=self.plugins,
+            clock=self.clock,
+            ids=self.ids,
+            fingerprinter=fingerprinter,
+            paused=paused(self.journal),
+            gate=GATE,
+        )
+        hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, heard=self._heard)
+        self.engine = Engine(
+            self.journal,
+            context,
+            self.telemetry,
+            self.budgets,
+            workers=configuration.limits.threads,
+            hands=hands,
+            log=self._log,
+        )
+        self.accept = react.Accept(lambda name: self.plugins.issuer(name).traits)
+        self.sweep = Sweep(self.journal, self.clock, self.ids, self.installation)
+        self.service = self._service()
+        self.chores = Chores(self.clock, self._chores(), self._log)
+        self._served: list[Serves] = []
+        self._api: Any = None
+
+    def _bring_in_line(self, configuration: Configuration) -> None:
+        problems = apply.still_needed(self.journal, configuration.issuers, configuration.backends)
+        if problems:
+            raise ConfigError(problems)
+        counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
+        self._log("configuration in force", **counts)
+
+    def _service(self) -> JournalService:
+        return JournalService(
+            self.journal,
+            self.clock,
+            self.ids,
+            self.accept,
+            self.engine.wake,
+            version=__version__,
+            check=self._check,
+            strays=lambda: self.sweep.strays(sorted(self.configuration.issuers)),
+            reload=self.reload,
+            alive=self._alive,
+            metrics=self._metrics,
+        )
+
+    def _heard(self, event: Event) -> None:
+        self.telemetry.event(event)
+        facts = {"version": event.version, "rotation": event.rotation, "why": event.evidence.get("why", "")}
+        shown = {key: value for key, value in facts.items() if value}
+        self._log(f"{event.action} {event.outcome}", credential=event.credential, actor=event.actor, **shown)
+        if event.action in {"rotation.halted", "rotation.rolled_back"}:
+            self.failures += 1
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def start(self, *, api: bool = True) -> None:
+        """Serve what issuers serve, then the API, then begin to work. Raises OSError or Refused for an address taken."""
+        self._serve_issuers()
+        if api:
+            from rotatord.api.app import create_app  # noqa: PLC0415 - only a daemon needs a web server
+            from rotatord.api.server import ApiServer  # noqa: PLC0415
+
+            settings = self.configuration.api
+            access = Access(settings.grants, settings.tokens, self.plugins.registry.secret)
+            self._api = ApiServer(create_app(self.service), access, settings, self.configuration.state_dir)
+            self._api.start()
+        self.chores.start()
+        self.engine.start()
+
+    def run_once(self) -> None:
+        """Do what is due, without API and chores."""
+        self._serve_issuers()
+        self.engine.run_once()
+
+    def _serve_issuers(self) -> None:
+        for name in sorted(self.configuration.issuers):
+            issuer = self.plugins.issuer(name)
+            if isinstance(issuer, Serves) and issuer not in self._served:
+                issuer.start()
+                self._served.append(issuer)
+
+    def stop(self) -> None:
+        """Claim nothing more, let calls in flight end, close everything. What is left behind is as safe as a crash."""
+        self.chores.stop()
+        if not self.engine.stop():
+            self._log("stopping with work in flight; it goes on at the next start")
+        if self._api is not None:
+            self._api.stop()
+        for served in self._served:
+            served.stop()
+        self.plugins.registry.close()
+        self.journal.close()
+
+    def reload(self) -> Sequence[str]:
+        """Load the configuration anew; its problems, and then the old one stays in force."""
+        with self._reloading:
+            try:
+                fresh = load(self._path, settings=Settings.from_environment())
+                self._refuse_moves(fresh)
+                problems = apply.still_needed(self.journal, fresh.issuers, fresh.backends)
+                if problems:
+                    raise ConfigError(problems)
+            except ConfigError as error:
+                for problem in error.problems:
+                    structlog.get_logger("rotatord").error(
+                        "configuration refused; the old one stays in force", problem=str(problem)
+                    )
+                return [str(problem) for problem in error.problems]
+            around = surroundings(fresh.state_dir, fresh.base_dir, self.installation)
+            old = self.plugins.registry
+            self.plugins.registry = Registry(fresh, around, previous=old)
+            self._bring_in_line(fresh)
+            self.configuration = fresh
+            self.budgets.set(limits_of(fresh))
+            self._serve_issuers()
+            old.close()
+        self.engine.wake()
+        return ()
+
+    def _refuse_moves(self, fresh: Configuration) -> None:
+        if fresh.state_dir != self.configuration.state_dir:
+            raise ConfigError([Problem(str(self._path), "state_dir changes only with a restart")])
+        if fresh.installation not in {None, self.installation}:
+            raise ConfigError([Problem(str(self._path), "installation never changes under a journal")])
+
+    # --- chores ----------------------------------------------------------------------------------------------------
+
+    def _chores(self) -> list[Chore]:
+        receivers = [receiver_of(section, self.plugins) for section in self.configuration.notices]
+        notices = Notices(self.journal, self.clock, self.ids, self.installation, receivers)
+        return [
+            Chore("notices", 2, notices.deliver),
+            Chore("configuration", 10, self._reload_if_changed),
+            Chore("drift", 60, self._inspect_some),
+            Chore("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
+            Chore("watchdog", 60, self._watch),
+            Chore("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
+            Chore("heartbeat", 30, self._beat),
+        ]
+
+    def _reload_if_changed(self) -> None:
+        _, seen = documents(self._path, Findings())
+        if seen != self._seen:
+            self._seen = seen  # a bad new file is reported once, not every ten seconds
+            self.reload()
+
+    def _inspect_some(self) -> None:
+        """Mark the credentials that were not looked at for longest; a fixed number a minute, however many there are."""
+        before = self.clock.now() - INSPECT_EVERY
+        for name in self.journal.least_recently_inspected(before, INSPECT_AT_ONCE):
+            self.journal.amend(name, self._ask_look)
+        self.engine.wake()
+
+    def _ask_look(self, record: Record) -> Amendment | None:
+        if record.asked is not None or record.rotation is not None:
+            return None
+        now = self.clock.now()
+        return Amendment(record=replace(record, asked=Asked(verb="inspect", actor="rotatord", at=now), due_at=now))
+
+    def _watch(self) -> None:
+        """Says so when something is past the time by which it must have been done, whatever the engine believes."""
+        counts = self.journal.counts(self.clock.now())
+        self.telemetry.counts(counts)
+        told = self.journal.fact("overdue_told") == "yes"
+        overdue = counts.get("overdue", 0)
+        if overdue and not told:
+            text = f"{overdue} credentials are past the time by which they must have been rotated"
+            notice = Notice(id=self.ids.new("ntc"), kind="overdue", credential="", text=text, at=self.clock.now())
+            self.journal.record_events((), (notice,))
+        if bool(overdue) != told:
+            self.journal.set_fact("overdue_told", "yes" if overdue else None)
+
+    def _beat(self) -> None:
+        self.telemetry.counts(self.journal.counts(self.clock.now()))
+        self._log("heartbeat", journal=self.engine.journal_away or "fine")
+
+    # --- what the API asks -----------------------------------------------------------------------------------------
+
+    def _check(self, names: Sequence[str]) -> Sequence[Finding]:
+        chosen = [self.configuration.specs[name] for name in names or sorted(self.configuration.specs)]
+        return check(chosen, self.plugins)
+
+    def _alive(self) -> Sequence[Finding]:
+        now = self.clock.monotonic()
+        turns = (("engine", self.engine.turned_at), ("chores", self.chores.ticked_at))
+        return [
+            Finding(subject=name, ok=now - at < STALLED_SECONDS, detail=f"turned {now - at:.0f} s ago") for name, at in turns
+        ]
+
+    def _metrics(self) -> bytes:
+        self.telemetry.counts(self.journal.counts(self.clock.now()))
+        return self.telemetry.render()
+
+
+def limits_of(configuration: Configuration) -> dict[str, Limit]:
+    """The budget of every configured issuer."""
+    limits = configuration.limits
+    budgets = {}
+    for name in configuration.issuers:
+        section = limits.issuers.get(name, limits.issuer)
+        calls = int(section.per_minute or 0)
+        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=60.0)
+    return budgets
+
+
+def receiver_of(section: Any, plugins: LivePlugins) -> Receiver:
+    """A webhook of the configuration."""
+    secret = section.secret
+    return Receiver(
+        name=section.name,
+        url=section.url,
+        outgoing=section.outgoing(),
+        secrets=lambda: [plugins.registry.secret(secret)] if secret is not None else [],
+        kinds=frozenset(section.kinds),
+    )
+
+
+def run(path: str | Path, *, once: bool = False) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Every mistake of the configuration is printed, one a line."""
+    configure_logging()
+    try:
+        configuration = load(path, settings=Settings.from_environment())
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 - the command line's own answer
+        return EXIT_USAGE
+    formats: dict[str, bool | None] = {"auto": None, "json": True, "text": False}
+    configure_logging(configuration.log.level, json_lines=formats[configuration.log.format])
+    for measure in harden():
+        logging.getLogger("rotatord").debug("%s", measure)
+    try:
+        daemon = Daemon(configuration, path)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    except JournalError as error:
+        print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    return _once(daemon) if once else _forever(daemon)
+
+
+def _once(daemon: Daemon) -> int:
+    try:
+        daemon.run_once()
+        return EXIT_FINDINGS if daemon.failures else EXIT_CLEAN
+    finally:
+        daemon.stop()
+
+
+def _forever(daemon: Daemon) -> int:
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    reload_wanted = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: (reload_wanted.set(), stopping.set()))
+    try:
+        daemon.start()
+    except (OSError, RotatordError) as error:
+        print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
+        daemon.stop()
+        return EXIT_USAGE
+    while True:
+        stopping.wait()
+        if not reload_wanted.is_set():
+            break
+        reload_wanted.clear()
+        stopping.clear()
+        daemon.reload()
+    daemon.stop()
+    return EXIT_CLEAN

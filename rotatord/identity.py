@@ -1,0 +1,56 @@
+"""Who this installation is: its id and its fingerprint key, made at first start and kept in the state directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rotatord.clock import Ids, random_bytes
+from rotatord.errors import JournalTooNew
+from rotatord.ports import Journal
+from rotatord.secret import Fingerprinter
+
+INSTALLATION = "installation"
+KEY_FILE = "fingerprint.key"
+ID_FILE = "installation"
+KEY_BYTES = 32
+
+
+def prepare(state_dir: Path) -> None:
+    """Make the state directory, for this user alone."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def fingerprinter(state_dir: Path) -> Fingerprinter:
+    """The key, made where there is none. Losing it costs comparisons with what was recorded, never a credential."""
+    path = state_dir / KEY_FILE
+    if not path.exists():
+        _write_new(path, random_bytes(KEY_BYTES))
+    return Fingerprinter(path.read_bytes())
+
+
+def installation(declared: str | None, state_dir: Path, journal: Journal, ids: Ids) -> str:
+    """This deployment's id: declared, or made once. Raises JournalTooNew when the journal belongs to another."""
+    path = state_dir / ID_FILE
+    if declared is None and not path.exists():
+        _write_new(path, ids.new("inst").encode())
+    name = declared or path.read_text().strip()
+    known = journal.fact(INSTALLATION)
+    if known is None:
+        journal.set_fact(INSTALLATION, name)
+    elif known != name:
+        raise JournalTooNew(
+            f"this journal belongs to the installation {known!r}, not to {name!r}: its labels would not be recognised; "
+            f"set `installation: {known}` or use another state_dir"
+        )
+    return name
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Durable, private, and never over an existing file."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, content)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,116 @@
+"""Strays: what is live at an issuer under our installation's label and unknown to this journal. Reported, never touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rotatord.api.service import Stray
+from rotatord.clock import Clock, Ids
+from rotatord.errors import OutsideError, Retryable
+from rotatord.model import Notice, Outcome, Record
+from rotatord.ports import Inventory, Issuer, Journal, LiveRef, Plugins
+
+FACT = "strays:"
+ERROR = "strays_error:"
+
+
+class Sweep:
+    """Looks through inventories. A ref is a stray only when two looks in a row saw it, so that a mint in flight is not."""
+
+    def __init__(self, journal: Journal, clock: Clock, ids: Ids, installation: str) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._ids = ids
+        self._installation = installation
+        self._suspects: dict[str, set[str]] = {}
+
+    def look(self, names: list[str], plugins: Plugins) -> None:
+        """One look at each issuer that can list what it has."""
+        for name in names:
+            issuer = plugins.issuer(name)
+            if isinstance(issuer, Inventory):
+                self._look_at(name, issuer, issuer)
+
+    def _look_at(self, name: str, inventory: Inventory, issuer: Issuer) -> None:
+        try:
+            live = [item for item in inventory.inventory() if item.installation == self._installation]
+        except OutsideError as error:
+            self._journal.set_fact(ERROR + name, str(error))
+            return
+        candidates = {item.ref: item for item in live if not self._known(item, issuer)}
+        confirmed = sorted(set(candidates) & self._suspects.get(name, set()))
+        self._suspects[name] = set(candidates)
+        strays = [_stray(name, candidates[ref]) for ref in confirmed]
+        self._tell(name, strays)
+        self._journal.set_fact(ERROR + name, None)
+
+    def _known(self, item: LiveRef, issuer: Issuer) -> bool:
+        record = self._journal.get(item.credential)
+        if record is None:
+            return False
+        if _minting(record):
+            return True  # its answer may be on its way
+        settles = issuer.traits.call_settles_within + issuer.traits.listing_delay
+        if item.created_at is not None and self._clock.now() < item.created_at + settles:
+            return True
+        return item.ref in _refs(record)
+
+    def _tell(self, name: str, strays: list[Stray]) -> None:
+        before = self._journal.fact(FACT + name) or "[]"
+        text = json.dumps([_plain(stray) for stray in strays], sort_keys=True)
+        if text == before:
+            return
+        self._journal.set_fact(FACT + name, text)
+        known = {item["ref"] for item in json.loads(before)}
+        fresh = [stray for stray in strays if stray.ref not in known]
+        if fresh:
+            words = f"{len(fresh)} live at {name} under our label and unknown to the journal: " + ", ".join(
+                s.ref for s in fresh
+            )
+            notice = Notice(id=self._ids.new("ntc"), kind="strays", credential="", text=words, at=self._clock.now())
+            self._journal.record_events((), (notice,))
+
+    def strays(self, names: list[str]) -> list[Stray]:
+        """What the last looks found. Raises Retryable when one of them failed: then nobody can tell."""
+        found: list[Stray] = []
+        for name in names:
+            if error := self._journal.fact(ERROR + name):
+                raise Retryable(f"{name} could not be looked at: {error}")
+            for item in json.loads(self._journal.fact(FACT + name) or "[]"):
+                moments = {
+                    key: datetime.fromisoformat(item[key]) if item[key] else None for key in ("created_at", "expires_at")
+                }
+                found.append(Stray(**{**item, **moments}))
+        return found
+
+
+def _minting(record: Record) -> bool:
+    rotation = record.rotation
+    return rotation is not None and any(intent.outcome is Outcome.OPEN for intent in rotation.intents)
+
+
+def _refs(record: Record) -> set[str]:
+    versions = [record.current]
+    if record.rotation is not None:
+        versions += [record.rotation.new, record.rotation.base]
+    refs = {version.ref for version in versions if version is not None}
+    return refs | {owed.version.ref for debt in record.ledger for owed in debt.owed}
+
+
+def _stray(issuer: str, item: LiveRef) -> Stray:
+    why = f"made for {item.credential} by rotation {item.rotation}, which this journal does not know"
+    return Stray(
+        issuer=issuer,
+        ref=item.ref,
+        why=why,
+        credential=item.credential,
+        created_at=item.created_at,
+        expires_at=item.expires_at,
+    )
+
+
+def _plain(stray: Stray) -> dict[str, Any]:
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(stray).items()}
