@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from rotatord.attest import WELL_KNOWN
@@ -21,26 +23,31 @@ from rotatord.model import JsonMap
 
 START_SECONDS = 15.0
 END_SECONDS = 5.0
-SENDERS = 2
+SENDERS = 3
 PAUSE_SECONDS = 0.012  # between two requests of one sender
 
 CONFIGURATION = """\
 # Made by `rotatord demo`. Everything it names is on this machine.
+installation: demo
+state_dir: {state_dir}
 issuers:
   authority:
     type: builtin
     prefix: demo_
     permissions: ["{permission}", "forecast:write"]
-    introspection: {{listen: "127.0.0.1:{port}", secret: {{file: caller-secret}}}}
+    introspection: {{listen: "127.0.0.1:{port}", secret: {{file: {caller_secret}}}}}
 backends:
   files: {{type: file}}
 policies:
   demo:
     max_age: 30d
-    overlap: 1s
-    dwell: 1s
+    overlap: 2s
+    dwell: 2s
+    settle: 1s
     poll: 250ms
     verify_within: 20s
+    still_used: hold
+    idle_for: 500ms
 credentials:
   - name: {credential}
     issuer: authority
@@ -170,14 +177,14 @@ class People:
 class World:
     """Everything but rotatord. Enter it with :meth:`begin`, leave it with :meth:`end`."""
 
-    def __init__(self, directory: Path, clock: Clock, said: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, clock: Clock) -> None:
         self.directory = directory
         self.configuration = directory / "rotatord.yaml"
         self.state_dir = directory / "state"
         self.file = directory / "web.env"
         self._bug = directory / "bug"
         self._clock = clock
-        self._said = said
+        self._heard: queue.SimpleQueue[tuple[datetime, str]] = queue.SimpleQueue()
         self._services: list[Service] = []
         self.consumer: Service
         self.forecasts: Service
@@ -196,11 +203,13 @@ class World:
         self.consumer = self._service(
             "consumer",
             ["--file", str(self.file), "--forecasts", forecasts, "--bug", str(self._bug), "--pid-file", str(pid_file)],
-            self._said,
+            lambda line: self._heard.put((self._clock.now(), line)),
         )
         address = self.consumer.address(self._clock)
         self.people = People(address, self._clock)
         text = CONFIGURATION.format(
+            state_dir=json.dumps(str(self.state_dir)),
+            caller_secret=json.dumps(str(caller_secret)),
             permission=PERMISSION,
             port=port,
             credential=CREDENTIAL,
@@ -215,6 +224,13 @@ class World:
     def plant_bug(self) -> None:
         """The consumer will not be able to load the next version."""
         self._bug.touch()
+
+    def heard(self) -> list[tuple[datetime, str]]:
+        """What the consumer has said since this was asked last, each with its time."""
+        said = []
+        while not self._heard.empty():
+            said.append(self._heard.get())
+        return said
 
     def running(self) -> str:
         """The version that the consumer says it runs on."""

@@ -6,11 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from io import StringIO
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,8 +20,10 @@ from ruamel.yaml import YAML
 
 from issuers.builtin import BuiltinIssuer, create
 from rotatord.clock import SystemClock
+from rotatord.config import load
+from rotatord.demo.account import Account
 from rotatord.demo.consumer import CREDENTIAL, TOKEN_KEY, VERSION_KEY
-from rotatord.demo.story import SENTENCES, Teller, Told, sentence
+from rotatord.demo.story import BACK, FIRST, SENTENCES, Story, Teller, Told
 from rotatord.demo.world import World
 from rotatord.model import Event, JsonMap
 from rotatord.ports import Minted, MintRequest, Surroundings
@@ -33,27 +37,24 @@ class Scene:
 
     def __init__(self, directory: Path) -> None:
         self.said: list[str] = []
-        self.heard = threading.Condition()
-        self.world = World(directory, CLOCK, self._hear)
+        self.world = World(directory, CLOCK)
         self.world.begin()
         settings = YAML(typ="safe").load(self.world.configuration.read_text())["issuers"]["authority"]
         surroundings = Surroundings(
             installation="here",
             state_dir=str(directory),
             now=CLOCK.now,
-            secret=lambda reference: (directory / reference["file"]).read_text(),  # type: ignore[index]
+            secret=lambda reference: Path(reference["file"]).read_text(),  # type: ignore[index]
         )
         self.issuer: BuiltinIssuer = create(settings, surroundings)
         self.issuer.start()
 
-    def _hear(self, line: str) -> None:
-        with self.heard:
-            self.said.append(line)
-            self.heard.notify_all()
-
     def wait_for(self, words: str) -> None:
-        with self.heard:
-            assert self.heard.wait_for(lambda: any(words in line for line in self.said), timeout=20), self.said
+        never, deadline = threading.Event(), CLOCK.monotonic() + 20
+        while not any(words in line for line in self.said) and CLOCK.monotonic() < deadline:
+            self.said.extend(line for _, line in self.world.heard())
+            CLOCK.wait(never, 0.01)
+        assert any(words in line for line in self.said), self.said
 
     def mint(self) -> Minted:
         scope = {"permissions": ["forecast:read"]}
@@ -172,19 +173,36 @@ def event(action: str, outcome: str, **evidence: object) -> Event:
 @pytest.mark.parametrize("known", sorted(SENTENCES))
 def test_every_sentence_can_be_said(known: tuple[str, str]) -> None:
     """A sentence names only what every event has."""
-    assert {name for _, name, _, _ in Formatter().parse(SENTENCES[known]) if name} <= {"v", "why"}
-    assert "{" not in sentence(event(*known))
+    for table in (SENTENCES, BACK, FIRST):
+        assert {name for _, name, _, _ in Formatter().parse(table.get(known, "")) if name} <= {"v", "why"}
+    assert "{" not in Story().sentence(event(*known))
+
+
+def test_the_words_for_special_ways_are_words_for_known_events() -> None:
+    """A renamed event would leave a special sentence behind."""
+    assert set(BACK) | set(FIRST) <= set(SENTENCES)
+
+
+def test_the_way_back_has_words_of_its_own() -> None:
+    """After a failure the version spoken of is the one before; the next rotation starts over."""
+    story = Story()
+    story.sentence(event("rotation.planned", "done"))
+    forward = story.sentence(event("prove", "done"))
+    story.sentence(event("verify", "failed", why="because"))
+    assert "the one before" in story.sentence(event("prove", "done"))
+    story.sentence(event("rotation.planned", "done"))
+    assert story.sentence(event("prove", "done")) == forward
 
 
 def test_events_that_need_no_telling_are_silent() -> None:
     """An unknown event is no reason to fail."""
-    assert sentence(event("unheard", "of")) == ""
+    assert Story().sentence(event("unheard", "of")) == ""
 
 
 def lines(tell: Callable[[Teller], None], *, terminal: bool) -> str:
     out = StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, highlight=False)
-    with Teller(lambda: 1.5, console) as teller:
+    with Teller(lambda: NOW - timedelta(seconds=1.5), console) as teller:
         tell(teller)
     return out.getvalue()
 
@@ -192,7 +210,7 @@ def lines(tell: Callable[[Teller], None], *, terminal: bool) -> str:
 def tell(teller: Teller) -> None:
     teller.chapter("Rotation 1", 5)
     teller.event(event("prove", "done"))
-    teller.say("consumer", "hello [not markup]")
+    teller.say("consumer", "hello [not markup]", at=NOW)
     teller.traffic(3, 0)
     row = Told(
         title="one",
@@ -222,3 +240,38 @@ def test_a_terminal_gets_the_same_words() -> None:
     assert "\x1b" in text
     assert "tried version 2-b at the issuer" in text
     assert "hello [not markup]" in text
+
+
+# --- the account ---------------------------------------------------------------------------------------------------
+
+GOOD = Account(rotations=3, completed=2, rolled_back=1, requests=4812, refused=0, left_over=0)
+
+
+def test_the_last_line_says_it_all() -> None:
+    """The line that people and scripts look for."""
+    assert GOOD.good
+    assert GOOD.line() == ("demo: 3 rotations, 2 completed, 1 rolled back, 4812 requests, 0 refused, 0 live tokens left over")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rotations": 2},
+        {"completed": 3},
+        {"rolled_back": 0},
+        {"requests": 10},
+        {"refused": 1},
+        {"left_over": 1},
+        {"left_over": -1},
+        {"wrong": ("the counters disagree",)},
+    ],
+)
+def test_any_wrong_figure_fails_the_demo(change: dict[str, Any]) -> None:
+    """Each figure alone decides."""
+    assert not replace(GOOD, **change).good
+
+
+def test_the_configuration_is_a_good_one(scene: Scene) -> None:
+    """What the demo writes passes the checks that everybody's configuration passes."""
+    loaded = load(scene.world.configuration)
+    assert list(loaded.specs) == [CREDENTIAL]
