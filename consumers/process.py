@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -47,6 +47,7 @@ class Settings(BaseModel):
     show_output: bool = False  # put the end of a failed command's output into the error: it must never hold a secret
     timeout: float = Field(default=30.0, gt=0, le=600)  # seconds
     attest: Attest | None = None
+    refresh_within: Any = None  # its value is the engine's; here only whether there is one
 
     @field_validator("signal")
     @classmethod
@@ -100,7 +101,7 @@ class ProcessConsumer:
         self._lock = threading.Lock()
         self.possession = self._attestor is not None and self._attestor.possession
         self.timeout = settings.timeout + 2 * KILL_SECONDS + 1.0
-        self.evidence = "none"
+        self.evidence = "polling" if settings.refresh_within else "none"
         if self._attestor:
             self.timeout = max(self.timeout, self._attestor.timeout)
             self.evidence = "attestation"

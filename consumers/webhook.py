@@ -32,6 +32,7 @@ class Settings(OutgoingSettings):
     url: str
     secret: JsonMap | list[JsonMap]
     attest: Attest | Literal["answer"] | None = Field(default=None, union_mode="left_to_right")
+    refresh_within: Any = None  # its value is the engine's; here only whether there is one
 
     @field_validator("url")
     @classmethod
@@ -63,7 +64,7 @@ class WebhookConsumer:
         self._attestor = Attestor(settings.attest) if isinstance(settings.attest, Attest) else None
         self.possession = self._attestor is not None and self._attestor.possession
         self.timeout = max(settings.timeout + 1.0, self._attestor.timeout if self._attestor else 0.0)
-        self.evidence = "attestation" if settings.attest else "none"
+        self.evidence = "attestation" if settings.attest else "polling" if settings.refresh_within else "none"
 
     def reload(self, published: Published) -> None:
         self._send(PUBLISHED, published.token, published)
