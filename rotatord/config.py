@@ -1,0 +1,125 @@
+"""The configuration: one YAML file or a directory of them, checked in full, or refused with every mistake at once.
+
+Loading does no I/O but reading those files: plugins are built to see whether their settings are fine, and let go again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rotatord import references
+from rotatord.api.settings import ApiSettings
+from rotatord.clock import SystemClock
+from rotatord.configuration import checks
+from rotatord.configuration.credentials import Builder, located
+from rotatord.configuration.findings import Findings
+from rotatord.configuration.head import Head, check_plugins, documents, read_head, read_policies
+from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
+from rotatord.errors import ConfigError
+from rotatord.model import Policy, Spec
+from rotatord.ports import Surroundings
+from rotatord.registry import Find, PluginSettings, Registry, installed
+from rotatord.settings import Settings
+
+SurroundingsFactory = Callable[[str, str], Surroundings]  # state directory, base directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What a configuration says, all references between its parts resolved. Holds no secrets, only references to them."""
+
+    installation: str | None  # None: made at first start and kept in the state directory
+    state_dir: str
+    base_dir: str  # relative paths count from here
+    files: tuple[str, ...]
+    specs: dict[str, Spec]
+    renames: dict[str, str]  # new name: former name
+    issuers: dict[str, PluginSettings]
+    backends: dict[str, PluginSettings]
+    policies: dict[str, Policy]
+    api: ApiSettings = field(default_factory=ApiSettings)
+    notices: tuple[WebhookSection, ...] = ()
+    limits: LimitsSection = field(default_factory=LimitsSection)
+    log: LogSection = field(default_factory=LogSection)
+    digest: str = ""  # of the files' contents
+
+
+def load(
+    path: str | Path,
+    *,
+    settings: Settings | None = None,
+    surroundings_factory: SurroundingsFactory | None = None,
+    find: Find = installed,
+) -> Configuration:
+    """Read and check. ``settings``: what ROTATORD_* variables override; None means that the environment is not looked at.
+
+    Raises ConfigError with every mistake, each with ``file:line``.
+    """
+    path = Path(path)
+    base_dir = str((path if path.is_dir() else path.parent).absolute())
+    findings = Findings()
+    files, digest = documents(path, findings)
+    head = read_head(files, str(path), findings)
+    over = settings if settings is not None else Settings.nothing()
+    state_dir = over.state_dir or head.section.state_dir
+    around = (surroundings_factory or surroundings)(state_dir, base_dir)
+    now = around.now()
+    read_policies(head, now, findings)
+    registry = Registry(head, around, find=find)
+    try:
+        check_plugins(
+            head, lambda group, name: registry.issuer(name) if group == "issuers" else registry.backend(name), findings
+        )
+        builder = Builder(head, now, findings)
+        context = checks.Context(head, registry, base_dir)
+        specs: dict[str, Spec] = {}
+        for document in files:
+            for spec, raw, place in located(builder, document.entries(CREDENTIALS), document.file):
+                findings.troubles(raw, (), checks.troubles(context, spec, raw), place)
+                specs[spec.name] = spec
+        renames = builder.finished()
+    finally:
+        registry.close()
+    for document in files:
+        findings.extend(document.problems)
+    if findings:
+        raise ConfigError(findings.all())
+    return _configuration(
+        head, over, specs=specs, renames=renames, base_dir=base_dir, digest=digest, files=[d.file for d in files]
+    )
+
+
+def surroundings(state_dir: str, base_dir: str, installation: str = "") -> Surroundings:
+    """What plugins are given: the machine's clock, and references read from files and variables."""
+    return Surroundings(
+        installation=installation,
+        state_dir=state_dir,
+        now=SystemClock().now,
+        secret=partial(references.resolve, base_dir=base_dir),
+        base_dir=base_dir,
+    )
+
+
+def _configuration(
+    head: Head, over: Settings, *, specs: dict[str, Spec], renames: dict[str, str], base_dir: str, digest: str, files: list[str]
+) -> Configuration:
+    section = head.section
+    return Configuration(
+        installation=over.installation or section.installation,
+        state_dir=over.state_dir or section.state_dir,
+        base_dir=base_dir,
+        files=tuple(files),
+        specs=specs,
+        renames=renames,
+        issuers=head.issuers,
+        backends=head.backends,
+        policies=head.policies,
+        api=over.api(section.api),
+        notices=tuple(section.notices),
+        limits=section.limits,
+        log=over.log(section.log),
+        digest=digest,
+    )

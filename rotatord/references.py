@@ -1,0 +1,105 @@
+"""References to secrets in the configuration, and what they lead to: ``{file: path}``, ``{env: NAME}``, ``{vault: path}``.
+
+A value is read anew at each use and kept nowhere. What a reference leads to is never part of a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rotatord.errors import Denied, Invalid, NotFound, Retryable
+from rotatord.model import JsonMap
+
+KINDS = ("file", "env", "vault")
+_EXTRA = {"file": frozenset[str](), "env": frozenset[str](), "vault": frozenset({"key", "backend"})}
+_LARGEST = 1 << 20  # no secret that is read from a file is larger than a mebibyte
+
+_log = logging.getLogger(__name__)
+
+Vault = Callable[[str, str, str | None], str]  # path, key, backend name or None for the only one
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value has the form of a reference, good or bad."""
+    return (
+        isinstance(value, Mapping) and any(kind in value for kind in KINDS) and not (value.keys() - {*KINDS, "key", "backend"})
+    )
+
+
+def problems(reference: Any) -> list[str]:
+    """What is wrong with the form of a reference, as sentences that never show it."""
+    if not isinstance(reference, Mapping):
+        return ["a secret is given by reference, never itself: {file: path}, {env: NAME} or {vault: path, key: name}"]
+    kinds = [kind for kind in KINDS if kind in reference]
+    if len(kinds) != 1:
+        return ["a reference has exactly one of file, env and vault"]
+    kind = kinds[0]
+    found = [f"{kind} should be text" for value in [reference[kind]] if not isinstance(value, str) or not value]
+    found.extend(f"{extra!r} has no meaning beside {kind}" for extra in sorted(reference.keys() - {kind} - _EXTRA[kind]))
+    if kind == "vault" and not isinstance(reference.get("key"), str):
+        found.append("a vault reference needs the key inside the document: {vault: path, key: name}")
+    return found
+
+
+def resolve(reference: JsonMap | str, *, base_dir: str = ".", vault: Vault | None = None) -> str:
+    """The secret's value. ``file:PATH`` and ``env:NAME`` are accepted as text too.
+
+    Raises NotFound, Denied, Retryable, or Invalid for a malformed reference. Exactly one trailing newline of a file is dropped.
+    """
+    if isinstance(reference, str):
+        kind, colon, rest = reference.partition(":")
+        if not colon or kind not in {"file", "env"}:
+            raise Invalid("a secret is given by reference, never itself: {file: path}, {env: NAME} or {vault: path, key: name}")
+        reference = {kind: rest}
+    wrong = problems(reference)
+    if wrong:
+        raise Invalid(wrong[0])
+    if "env" in reference:
+        return _from_environment(reference["env"])
+    if "file" in reference:
+        return _from_file(Path(base_dir, reference["file"]).expanduser())
+    if vault is None:
+        raise Invalid("a vault reference needs a configured backend of type vault")
+    return vault(reference["vault"], reference["key"], reference.get("backend"))
+
+
+def _from_environment(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise NotFound(f"the environment variable {name} is not set or empty")
+    return value
+
+
+def _from_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
+                _warn_once(str(path))
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise NotFound(f"the secret's file {path} does not exist") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise Denied(f"the secret's file {path} cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise Retryable(f"the secret's file {path} cannot be read now: {error.strerror}") from None
+    if len(content) > _LARGEST:
+        raise Invalid(f"the secret's file {path} is too large")
+    try:
+        value = content.decode()
+    except UnicodeDecodeError:
+        raise Invalid(f"the secret's file {path} is not text") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise NotFound(f"the secret's file {path} is empty")
+    return value
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(path: str) -> None:
+    _log.warning("the secret's file %s can be read by everybody on this machine", path)
