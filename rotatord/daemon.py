@@ -22,7 +22,8 @@ from rotatord.budget import Budgets, Limit
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, load, surroundings
-from rotatord.configuration.head import Findings, documents
+from rotatord.configuration.findings import Findings
+from rotatord.configuration.head import documents
 from rotatord.engine import Engine, paused
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver
@@ -211,9 +212,7 @@ class Daemon:
                     raise ConfigError(problems)
             except ConfigError as error:
                 for problem in error.problems:
-                    structlog.get_logger("rotatord").error(
-                        "configuration refused; the old one stays in force", problem=str(problem)
-                    )
+                    self._log("configuration refused; the old one stays in force", problem=str(problem))
                 return [str(problem) for problem in error.problems]
             around = surroundings(fresh.state_dir, fresh.base_dir, self.installation)
             old = self.plugins.registry
@@ -362,7 +361,12 @@ def _forever(daemon: Daemon) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, lambda *_: stopping.set())
     reload_wanted = threading.Event()
-    signal.signal(signal.SIGHUP, lambda *_: (reload_wanted.set(), stopping.set()))
+
+    def hang_up(*_: object) -> None:
+        reload_wanted.set()
+        stopping.set()
+
+    signal.signal(signal.SIGHUP, hang_up)
     try:
         daemon.start()
     except (OSError, RotatordError) as error:

@@ -72,9 +72,9 @@ def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
     rotation = record.rotation
     if rotation is not None and rotation.way is Way.REPAIR:
         return "a repair is open; what it publishes is not touched meanwhile"
-    if rotation is not None and rotation.id == debt.rotation:
-        if any(intent.outcome is Outcome.OPEN for intent in rotation.intents):
-            return "a mint of this rotation is not answered yet"
+    minting = rotation is not None and any(intent.outcome is Outcome.OPEN for intent in rotation.intents)
+    if rotation is not None and rotation.id == debt.rotation and minting:
+        return "a mint of this rotation is not answered yet"
     return ""
 
 

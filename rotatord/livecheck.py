@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from rotatord.api.service import Finding
 from rotatord.errors import OutsideError, Retryable
-from rotatord.model import Slot, Spec
-from rotatord.ports import BackendPreflight, Plugins, Preflight, Published
+from rotatord.model import Destination, Slot, Spec
+from rotatord.ports import Backend, BackendPreflight, Consumer, Plugins, Preflight, Published
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -22,24 +23,28 @@ def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
     yield _look(f"{spec.name}: issuer {spec.issuer}", lambda: _issuer(spec, plugins))
     for destination in spec.destinations:
         backend = plugins.backend(destination.backend)
-
-        def place(backend=backend, destination=destination) -> Sequence[str]:  # type: ignore[no-untyped-def]
-            backend.read(destination, Slot.CURRENT)
-            return list(backend.preflight(destination)) if isinstance(backend, BackendPreflight) else []
-
-        yield _look(f"{spec.name}: destination {destination.id}", place)
+        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, backend, destination))
     for consumer in spec.consumers:
         published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
         plugin = plugins.consumer(consumer)
         if plugin.evidence not in {"none", "polling"}:
             yield _look(
                 f"{spec.name}: consumer {consumer.name}",
-                lambda plugin=plugin, published=published: [] if plugin.instances(published) else ["no instance runs"],  # type: ignore[misc]
+                partial(_instances, plugin, published),
             )
         for name, health in plugins.health(consumer):
             state, detail = health.check(published)
             ok = {"healthy": True, "unhealthy": False}.get(state)
             yield Finding(subject=f"{spec.name}: health {consumer.name}/{name}", ok=ok, detail=detail)
+
+
+def _place(backend: Backend, destination: Destination) -> Sequence[str]:
+    backend.read(destination, Slot.CURRENT)
+    return list(backend.preflight(destination)) if isinstance(backend, BackendPreflight) else []
+
+
+def _instances(consumer: Consumer, published: Published) -> Sequence[str]:
+    return [] if consumer.instances(published) else ["no instance runs"]
 
 
 def _issuer(spec: Spec, plugins: Plugins) -> Sequence[str]:

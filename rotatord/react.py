@@ -3,6 +3,8 @@
 A command that cannot be done raises :class:`~rotatord.errors.Refused` with the reason and what would work instead.
 """
 
+# ruff: noqa: ARG001  the handlers share one signature
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -81,7 +83,7 @@ def _rotate(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     if record.standing is Standing.FORGOTTEN:
         raise Refused("it is no longer declared in the configuration")
     if command.arguments.get("reason") == Reason.COMPROMISED:
-        return mark_leaked(record, record.current, command.actor, now, ids, traits, contain=False)
+        return mark_leaked(record, record.current, command.actor, now, traits, contain=False)
     rotation = record.rotation
     if rotation is not None and rotation.way is not Way.REPAIR:
         raise Refused(f"rotation {rotation.id} is open ({rotation.state.value}, {rotation.way.value})")
@@ -93,7 +95,7 @@ def _rotate(record: Record, command: Command, now: datetime, ids: Ids, traits: T
 
 
 def mark_leaked(
-    record: Record, version: Version | None, actor: str, now: datetime, ids: Ids, traits: TraitsOf, *, contain: bool
+    record: Record, version: Version | None, actor: str, now: datetime, traits: TraitsOf, *, contain: bool
 ) -> Record:
     """Mark a version as compromised and turn whatever is under way accordingly (design: Compromised)."""
     if version is None:
@@ -135,7 +137,7 @@ def _new_leaked(record: Record, issuer: Traits, now: datetime) -> Record:
     return record
 
 
-def _rollback(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _rollback(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     rotation = record.rotation
     if rotation is None:
         raise Refused("no rotation is open; past the pivot there is only forward: `rotate` makes a new version")
@@ -146,7 +148,7 @@ def _rollback(record: Record, command: Command, now: datetime, ids: Ids, traits:
     return moves.turn_back(with_rotation(record, halt=None), f"{command.actor}: {reason}", now)
 
 
-def _hold(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _hold(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     until: datetime = command.arguments["until"]
     if until <= now:
         raise Refused(f"the hold would have ended already, at {until.isoformat()}")
@@ -154,7 +156,7 @@ def _hold(record: Record, command: Command, now: datetime, ids: Ids, traits: Tra
     return replace(record, holds=(*(h for h in record.holds if h.until > now), hold))
 
 
-def _release(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _release(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     if not record.holds:
         raise Refused("nobody holds it")
     record = replace(record, holds=())
@@ -220,7 +222,7 @@ def _replan(record: Record, command: Command, now: datetime, traits: TraitsOf, *
     return moves.turn_back(record, f"{command.actor}: replanned", now)
 
 
-def _repair(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _repair(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     _settled_standing(record)
     if record.rotation is not None:
         raise Refused(f"rotation {record.rotation.id} is open and publishes what is right itself")
@@ -231,7 +233,7 @@ def _repair(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     return moves.plan_repair(record, now, ids, command.actor)
 
 
-def _ask(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _ask(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     if command.verb != "inspect" and record.rotation is not None and record.standing is not Standing.BEHIND:
         raise Refused(f"rotation {record.rotation.id} is open; `rollback` it or let it end first")
     if command.verb == "rebuild" and record.standing is not Standing.BEHIND:
@@ -242,7 +244,7 @@ def _ask(record: Record, command: Command, now: datetime, ids: Ids, traits: Trai
     return replace(record, asked=asked, trouble=None)
 
 
-def _retire(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _retire(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     _settled_standing(record)
     if record.rotation is not None:
         raise Refused(f"rotation {record.rotation.id} is open; `rollback` it or let it end first")
@@ -255,10 +257,10 @@ def _retire(record: Record, command: Command, now: datetime, ids: Ids, traits: T
 
 def _contain(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     _settled_standing(record)
-    return mark_leaked(record, record.current, command.actor, now, ids, traits, contain=True)
+    return mark_leaked(record, record.current, command.actor, now, traits, contain=True)
 
 
-def _revoke(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:  # noqa: ARG001
+def _revoke(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     generation = command.arguments["version"]
     for debt in record.ledger:
         if any(owed.version.generation == generation for owed in debt.owed):

@@ -87,6 +87,10 @@ class Sweep:
         return found
 
 
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def _minting(record: Record) -> bool:
     rotation = record.rotation
     return rotation is not None and any(intent.outcome is Outcome.OPEN for intent in rotation.intents)

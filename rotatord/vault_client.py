@@ -213,9 +213,12 @@ class Calls:
     def get(self, path: str, allow: tuple[int, ...] = ()) -> Answer:
         return self.request("get", path, None, allow)
 
-    def keys(self, path: str, allow: tuple[int, ...] = ()) -> list[str]:
-        """What a LIST shows; nothing where an allowed status says so."""
-        return [str(key) for key in self.request("list", path, None, allow).data.get("keys") or []]
+    def keys(self, path: str) -> list[str]:
+        """What a LIST shows. Vault's 404 without a reason is an empty list; one with a reason is an error."""
+        answer = self.request("list", path, None, (404,))
+        if answer.status == 404 and answer.why:
+            accepted(answer, "list", path)
+        return [str(key) for key in answer.data.get("keys") or []]
 
     def post(self, path: str, body: JsonMap, allow: tuple[int, ...] = ()) -> Answer:
         return self.request("post", path, body, allow)
