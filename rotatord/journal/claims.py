@@ -1,8 +1,9 @@
 """Which records to claim: due, not leased, of an issuer that is not full, nearest deadline first.
 
 The cost does not grow with the number of credentials. In ordinary times few are due and not yet claimed: those are
-read and sorted. When more than ``FEW`` are due at once (a herd, a long stop), all that are due are marked ``ready``
-once; an index then holds them by issuer and deadline, and only the first of each issuer are looked at.
+read and sorted. When more than ``FEW`` are due at once (a herd, a long stop), they are marked ``ready``, each once; an
+index then holds them by issuer and deadline, and only the first of each issuer are looked at. Should even more than
+``AT_ONCE`` have become due, each claim marks so many and goes by what is marked: the order is exact a few claims later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Writer
 
 FEW = 512
-_PROMOTED_AT_ONCE = 10_000  # other writers get their turn between two such transactions
+AT_ONCE = 10_000  # a transaction of some 50 ms, for which other writers wait
 
 Query = Callable[[str, dict[str, Any]], Sequence[Any]]
 Candidate = tuple[int, int, str, str]  # deadline, due_at, name, issuer: sorts as it is claimed
@@ -39,10 +40,8 @@ class Claims:
         return sorted(row for row in found if row[3] not in full and row[2] not in held)[:limit]
 
     def _promote(self, now: int) -> None:
-        text = self._statements.promote
-        values = {"now": now, "limit": _PROMOTED_AT_ONCE}
-        while self._writer.run(lambda transaction: transaction.execute(text, values).rowcount) == _PROMOTED_AT_ONCE:
-            pass
+        values = {"now": now, "limit": AT_ONCE}
+        self._writer.run(lambda transaction: transaction.execute(self._statements.promote, values))
 
     def _ready(self, now: int, limit: int, full: frozenset[str]) -> Iterator[Candidate]:
         for issuer in self._ready_issuers():

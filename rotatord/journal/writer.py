@@ -85,6 +85,7 @@ class Writer:
         self._closed = False
         self._queue: deque[Ticket[Any]] = deque()
         self._lock = threading.Lock()
+        self._executing: int | None = None  # the thread that holds the lock
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Execute ``work`` in a transaction and return its result once that is durable.
@@ -92,6 +93,8 @@ class Writer:
         Work may run more than once; what it raises it raises here, and then nothing of it is stored. Raises
         JournalUnavailable when the transaction could not be made durable; the next one tries anew.
         """
+        if self._executing == threading.get_ident():
+            raise RuntimeError("a change of the journal must not itself write to the journal")
         ticket = Ticket(work)
         self._queue.append(ticket)
         while not ticket.done:
@@ -109,6 +112,7 @@ class Writer:
             self._disconnect()
 
     def _flush(self) -> None:
+        self._executing = threading.get_ident()
         tickets = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
         try:
             if not self._execute(tickets):
@@ -121,6 +125,8 @@ class Writer:
                 if not ticket.done:
                     ticket.fail(interrupted)
             raise
+        finally:
+            self._executing = None
 
     def _execute(self, tickets: list[Ticket[Any]]) -> bool:
         """Settle all the tickets in one transaction; False when they must be executed one by one instead."""

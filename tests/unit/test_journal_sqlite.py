@@ -18,7 +18,8 @@ from rotatord.journal import open_journal
 from rotatord.journal.codec import EVENTS, RECORDS, SCHEMA
 from rotatord.journal.sql import SqlJournal
 from rotatord.journal.writer import Ticket, Transaction, Written
-from rotatord.ports import Journal
+from rotatord.model import Record
+from rotatord.ports import Amendment, Journal
 from rotatord.testing.clock import START, SeededIds, VirtualClock
 from rotatord.testing.contracts.journal_setting import a_notice, a_record, an_event, held, put
 
@@ -354,6 +355,21 @@ def test_one_faulty_request_does_not_fail_its_neighbours(journal: Journal) -> No
     assert [ticket.done for ticket in waiting] == [True] * 3
     assert [str(ticket.error) for ticket in waiting] == ["None", "a bug", "None"]
     assert [(event.seq, event.id) for event in journal.replay()] == [(1, "before"), (2, "after"), (3, "last")]
+
+
+def test_a_change_that_writes_is_refused(journal: Journal) -> None:
+    """A change that is not pure is a bug that is told, not a deadlock; reading is harmless."""
+    put(journal, a_record("a"))
+
+    def impure(record: Record) -> Amendment:
+        assert journal.get("a") == record
+        journal.record_events([an_event("e1")])
+        return Amendment(record=record)
+
+    with pytest.raises(RuntimeError, match="must not itself write"):
+        journal.amend("a", impure)
+    journal.record_events([an_event("e2")])
+    assert [event.id for event in journal.replay()] == ["e2"]
 
 
 # --- speed ---------------------------------------------------------------------------------------------------------
