@@ -9,7 +9,7 @@ import typer
 
 from rotatord.cli.client import Client, credential_path
 from rotatord.cli.ending import Ending, Exit
-from rotatord.cli.options import Name, Output, Reason, place_of
+from rotatord.cli.options import Name, Output, Reason, pair, place_of
 from rotatord.cli.output import Form, emit, line, printable, table
 
 JsonMap = dict[str, Any]
@@ -41,7 +41,7 @@ def rotate(
         "names": names or [],
         "issuer": issuer,
         "owner": owner,
-        "selector": dict(_label(text) for text in selector or []),
+        "selector": dict(pair(text, "a selector is key=value") for text in selector or []),
         "reason": reason,
         "comment": comment,
         "dry_run": dry_run,
@@ -216,13 +216,6 @@ def _ask(context: typer.Context, verb: str, name: str, arguments: JsonMap) -> No
 
 def _ask_all(context: typer.Context, verb: str, arguments: JsonMap) -> None:
     Client(place_of(context)).post(f"/v1/installation/commands/{verb}", arguments)
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise Ending(Exit.USAGE, f"a selector is key=value, not {text!r}")
-    return key, value
 
 
 def _moment(text: str) -> str:

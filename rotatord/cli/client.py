@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from rotatord.cli.ending import Ending, Exit, unknown_name
 JsonMap = dict[str, Any]
 
 DEFAULT_STATE_DIR = "/var/lib/rotatord"
+DEFAULT_CONFIG = "/etc/rotatord/rotatord.yaml"
+LOCAL_CONFIG = "rotatord.yaml"
+_STATE_DIR = re.compile(r"^state_dir:\s+[\"']?([^\"'#\n]+?)[\"']?\s*(?:#.*)?$", re.MULTILINE)
 # Preflight and bulk requests look at live systems; reading never takes that long.
 ANSWER_SECONDS = 120.0
 _BODY_BYTES = 64 * 1024 * 1024
@@ -34,10 +38,29 @@ class Place:
     socket: str = ""
     api: str = ""
     token_file: str = ""
+    config: str = DEFAULT_CONFIG
 
     @property
     def path(self) -> str:
         return self.socket or str(Path(self.state_dir) / "rotatord.sock")
+
+
+def default_config() -> str:
+    """The configuration of this directory, or else of the machine."""
+    return LOCAL_CONFIG if Path(LOCAL_CONFIG).exists() else DEFAULT_CONFIG
+
+
+def configured_state_dir(config: str) -> str:
+    """The state directory that a configuration names, found without reading YAML: commands must not pay for that."""
+    path = Path(config)
+    try:
+        for file in sorted(path.glob("*.y*ml")) if path.is_dir() else [path]:
+            found = _STATE_DIR.search(file.read_text())
+            if found:
+                return str(file.parent / found[1])
+    except (OSError, UnicodeDecodeError):
+        pass  # not ours to read: `validate` says what is wrong with it, and --state-dir says where to look
+    return DEFAULT_STATE_DIR
 
 
 class _UnixConnection(http.client.HTTPConnection):

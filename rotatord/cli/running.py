@@ -8,21 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from rotatord.cli.ending import Ending, Exit
-from rotatord.cli.options import Output
+from rotatord.cli.options import Output, pair, place_of
 from rotatord.cli.output import Form, emit, line
 
-DEFAULT_CONFIG = "rotatord.yaml"
-Config = Annotated[str, typer.Option("--config", "-c", envvar="ROTATORD_CONFIG", help="A YAML file, or a directory of them.")]
+# Before the command or after it: where it is given last counts.
+Config = Annotated[str, typer.Option("--config", "-c", help="A YAML file, or a directory of them; else as given before.")]
 
 
 def run(
-    config: Config = DEFAULT_CONFIG,
+    context: typer.Context,
+    config: Config = "",
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then end; exits 1 when something failed.")] = False,
 ) -> None:
     """Run the daemon."""
     from rotatord.daemon import run as run_daemon  # noqa: PLC0415 - the engine, its SDKs and its web server
 
-    raise typer.Exit(run_daemon(config, once=once))
+    raise typer.Exit(run_daemon(config or place_of(context).config, once=once))
 
 
 def demo() -> None:
@@ -32,14 +33,16 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
-def validate(config: Config = DEFAULT_CONFIG, output: Output = Form.TABLE) -> None:
+def validate(context: typer.Context, config: Config = "", output: Output = Form.TABLE) -> None:
     """Check a configuration without touching anything outside. Every mistake is shown, one a line; exits 2."""
     from rotatord.config import load  # noqa: PLC0415 - pydantic, YAML and the plugins' settings
     from rotatord.errors import ConfigError  # noqa: PLC0415
+    from rotatord.settings import Settings  # noqa: PLC0415
 
+    config = config or place_of(context).config
     problems: list[str] = []
     try:
-        load(config)
+        load(config, settings=Settings.from_environment())
     except ConfigError as error:
         problems = [str(problem) for problem in error.problems]
     if output is not Form.TABLE:
@@ -57,8 +60,13 @@ def exec_(
     *,
     file: Annotated[str, typer.Option("--file", help="The file that holds the secrets.")],
     form: Annotated[str, typer.Option("--format", help="dotenv, json or yaml; else by the name of the file.")] = "",
-    on_change: Annotated[str, typer.Option("--on-change", help="restart, or a signal such as HUP.")] = "restart",
-    attest: Annotated[str, typer.Option("--attest", help="Attest what the program runs on at this HOST:PORT.")] = "",
+    on_change: Annotated[str, typer.Option("--on-change", help="restart, or a signal such as signal:HUP.")] = "restart",
+    attest: Annotated[str, typer.Option("--attest", help="Attest what the program runs on, at 127.0.0.1:PORT.")] = "",
+    credential: Annotated[str, typer.Option("--credential", help="Its name in attestations; else the file's.")] = "",
+    version_key: Annotated[str, typer.Option("--version-key", help="The key that holds the version.")] = "ROTATORD_VERSION",
+    prove: Annotated[
+        list[str] | None, typer.Option("--prove", metavar="FIELD=KEY", help="Prove possession of this field; repeatable.")
+    ] = None,
     grace_seconds: Annotated[float, typer.Option("--grace-seconds", min=0, help="From TERM to KILL at a restart.")] = 10.0,
 ) -> None:
     """Run a program with its secrets in its environment; restart or signal it when they change.
@@ -76,6 +84,9 @@ def exec_(
         on_change=on_change,
         attest=attest or None,
         grace_seconds=grace_seconds,
+        credential=credential or None,
+        version_key=version_key,
+        possession=dict(pair(text, "--prove is FIELD=KEY") for text in prove or []),
     )
     raise typer.Exit(code)
 
