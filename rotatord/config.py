@@ -15,6 +15,7 @@ from rotatord.api.settings import ApiSettings
 from rotatord.clock import SystemClock
 from rotatord.configuration import checks
 from rotatord.configuration.credentials import Builder, located
+from rotatord.configuration.document import Document
 from rotatord.configuration.findings import Findings
 from rotatord.configuration.head import Head, check_plugins, documents, read_head, read_policies
 from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
@@ -63,6 +64,7 @@ def load(
     findings = Findings()
     files, digest = documents(path, findings)
     head = read_head(files, str(path), findings)
+    _of_the_files(files, findings)
     over = settings if settings is not None else Settings.nothing()
     state_dir = over.state_dir or head.section.state_dir
     around = (surroundings_factory or surroundings)(state_dir, base_dir)
@@ -83,13 +85,17 @@ def load(
         renames = builder.finished()
     finally:
         registry.close()
-    for document in files:
-        findings.extend(document.problems)
+    _of_the_files(files, findings)
     if findings:
         raise ConfigError(findings.all())
     return _configuration(
         head, over, specs=specs, renames=renames, base_dir=base_dir, digest=digest, files=[d.file for d in files]
     )
+
+
+def _of_the_files(files: list[Document], findings: Findings) -> None:
+    for document in files:
+        findings.extend(document.problems)
 
 
 def surroundings(state_dir: str, base_dir: str, installation: str = "") -> Surroundings:

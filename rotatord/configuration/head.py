@@ -71,7 +71,7 @@ def read_head(files: list[Document], place: str, findings: Findings) -> Head:
         for key, line, value in document.sections(without=CREDENTIALS):
             _merge(raw, key, value, (document.file, line), findings)
     head = Head(raw=raw)
-    others = {key: value for key, value in raw.items() if key not in _NAMED_SECTIONS}
+    others = {key: value for key, value in raw.items() if key not in _NAMED_SECTIONS and value is not None}
     try:
         head.section = HeadSection.model_validate(others)
     except ValidationError as error:

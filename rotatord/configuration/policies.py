@@ -64,5 +64,5 @@ def _overlap_outlasts_lead(policy: Policy) -> Iterator[Trouble]:
     lead = decide.renewal_lead(policy, policy.ttl)
     for key, overlap in (("overlap", policy.overlap), ("unproven", policy.unproven_overlap or timedelta(0))):
         if lead < overlap < policy.ttl:
-            what = f"{key} {spell(overlap)} is longer than the {spell(lead)} left when a rotation starts: the old one expires"
-            yield Trouble((key,), what)
+            left = f"the {spell(lead)} left when a rotation starts"
+            yield Trouble((key,), f"{key} {spell(overlap)} is longer than {left}: the old one expires first")

@@ -61,7 +61,7 @@ def _length_or_percent(value: Any) -> timedelta | Percent:
 
 
 def _still_used(value: Any) -> StillUsed:
-    if value in {"ignore", "hold"}:
+    if isinstance(value, str) and value in {"ignore", "hold"}:
         return StillUsed(value)
     if isinstance(value, dict) and set(value) == {"revoke_after"}:
         return StillUsed("revoke_after", _length(value["revoke_after"]))
