@@ -73,7 +73,7 @@ class LeaseContract(JournalBase):
 
     def test_the_order_holds_in_a_herd(self, journal: Journal) -> None:
         """However many are due at once, claims go on by deadline, over all issuers, each record once."""
-        count = 1500
+        count = 900
         put(
             journal,
             *[
