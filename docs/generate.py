@@ -3,31 +3,73 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from rotatord import views
+from rotatord.cli import manual
+from rotatord.commands import VERBS
 from rotatord.machine import diagram
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "lifecycle.md")
-START, END = "<!-- lifecycle: drawn by make docs -->\n", "<!-- end of lifecycle -->"
 
 
-def current(text: str) -> str:
-    """A page with its diagram drawn anew; ValueError where it has no place for one."""
-    before, _, rest = text.partition(START)
-    drawn, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"no {START.strip()} ... {END} in the page")
-    del drawn
-    return f"{before}{START}\n```mermaid\n{diagram()}\n```\n\n{end}{after}"
+def lifecycle() -> str:
+    return f"```mermaid\n{diagram()}\n```"
+
+
+def status() -> str:
+    rows = "\n".join(f"| `{name}` | {meaning.replace('|', '/')} |" for name, meaning in views.STATUS_FIELDS.items())
+    return f"| field | meaning |\n|---|---|\n{rows}"
+
+
+def verbs() -> str:
+    def arguments(name: str) -> str:
+        fields = VERBS[name].schema.model_fields
+        return ", ".join(f"`{field}`" + ("" if info.is_required() else "?") for field, info in fields.items()) or "none"
+
+    rows = "\n".join(
+        f"| `{verb.name}` | {verb.right.value} | {arguments(verb.name)} | {verb.help} |" for verb in VERBS.values()
+    )
+    return f"| verb | right | arguments | does |\n|---|---|---|---|\n{rows}"
+
+
+# Which pages hold which drawn part, between `<!-- NAME: drawn by make docs -->` and `<!-- end of NAME -->`.
+PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
+    "lifecycle": (lifecycle, ("README.md", "docs/lifecycle.md")),
+    "commands": (manual.commands, ("docs/cli.md",)),
+    "status": (status, ("docs/api.md",)),
+    "verbs": (verbs, ("docs/api.md",)),
+}
+
+
+def drawn(text: str, name: str, part: str) -> str:
+    """A page with one part drawn anew; ValueError where it has no place for it."""
+    start, end = f"<!-- {name}: drawn by make docs -->\n", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"no {start.strip()} ... {end} in the page")
+    return f"{before}{start}\n{part}\n\n{end}{after}"
+
+
+def current() -> dict[Path, str]:
+    """Every page that has a drawn part, as it should be."""
+    pages: dict[Path, str] = {}
+    for name, (draw, places) in PARTS.items():
+        part = draw()
+        for place in places:
+            path = ROOT / place
+            pages[path] = drawn(pages.get(path) or path.read_text(), name, part)
+    return pages
 
 
 def main() -> int:
-    stale = [page for page in PAGES if page.read_text() != current(page.read_text())]
+    stale = {path: text for path, text in current().items() if path.read_text() != text}
     if "--check" in sys.argv:
         return 1 if stale else 0
-    for page in stale:
-        page.write_text(current(page.read_text()))
+    for path, text in stale.items():
+        path.write_text(text)
     return 0
 
 
