@@ -22,6 +22,7 @@ from rotatord.errors import Denied, Permanent, Retryable
 from rotatord.model import JsonMap
 
 BUSY_SECONDS = 3.0
+NOTE_SECONDS = 0.05  # a note of last use waits no longer for the file: everybody's questions wait behind it
 SCHEMA = 1
 REMEMBERED = timedelta(days=90)  # how long a dead token's row is kept, to tell "revoked" from "never ours"
 USE_RESOLUTION = timedelta(seconds=1)  # the file is told of a use at most this often per token
@@ -234,16 +235,16 @@ class Store:
     def _opened(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         with self._lock:
             if self._durable is None or self._quick is None:
-                self._durable = self._open("FULL")
-                self._quick = self._open("NORMAL")
+                self._durable = self._open("FULL", BUSY_SECONDS)
+                self._quick = self._open("NORMAL", NOTE_SECONDS)
             return self._durable, self._quick
 
-    def _open(self, synchronous: str) -> sqlite3.Connection:
+    def _open(self, synchronous: str, busy_seconds: float) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # SQLite gives its side files the mode of the main file, so this one is made first.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._path.chmod(0o600)
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         found = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import socket
+import sqlite3
 import stat
 import threading
 import urllib.parse
@@ -383,6 +384,17 @@ def test_last_use_is_exact_while_we_run_and_known_to_the_second_after(bench: Ben
     crashed = bench.issuer()
     assert crashed.last_used(minted.ref, {}) == START + timedelta(milliseconds=1500)
     crashed.close()
+
+
+def test_a_locked_file_holds_up_no_answer(bench: Bench, issuer: BuiltinIssuer) -> None:
+    """While somebody else has the file (a backup), tokens are answered for at once and their use is remembered."""
+    minted = mint(issuer)
+    other = sqlite3.connect(bench.directory / "builtin.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert issuer.introspect(minted.fields.reveal("token"), None)["active"]
+    assert issuer.last_used(minted.ref, {}) == START
+    other.execute("ROLLBACK")
+    other.close()
 
 
 @pytest.mark.parametrize(

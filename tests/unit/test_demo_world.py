@@ -161,6 +161,14 @@ def test_everything_ends_with_the_world(scene: Scene) -> None:
         os.kill(pid, 0)
 
 
+def test_the_services_end_when_whoever_started_them_is_gone(scene: Scene) -> None:
+    """Even a demo that is killed leaves no program running."""
+    for service in (scene.world.consumer, scene.world.forecasts):
+        assert service._process.stdin is not None
+        service._process.stdin.close()
+        assert service._process.wait(timeout=20) == 0
+
+
 # --- the story -----------------------------------------------------------------------------------------------------
 
 
