@@ -20,6 +20,7 @@ from rotatord.secret import Secret
 from rotatord.vault_client import Answer, Calls, VaultClient, VaultSettings, missing_rights
 
 NOTHING = "0"  # the compare token of a document that never was
+CLEARED: JsonMap = {}  # what clear leaves behind, having destroyed everything before it
 _NO_MOUNT = "no handler for route"
 
 
@@ -119,7 +120,8 @@ class VaultBackend:
         if slot is not Slot.CURRENT:
             if written.fading:
                 raise Invalid(f"{place.mount}/{place.path}: KV deletes versions by itself here (delete_version_after)")
-            _destroy(calls, place, written.version - 1)
+            if seen.data != CLEARED:
+                _destroy(calls, place, written.version - 1)
         return written.token
 
     def clear(self, destination: Destination, slot: Slot, expect: str) -> str:
@@ -130,7 +132,7 @@ class VaultBackend:
         seen = _look(calls, place)
         _must_be(seen, expect, destination, slot)
         _destroy(calls, place, seen.version)
-        return _put(calls, place, {}, seen.version).token
+        return _put(calls, place, CLEARED, seen.version).token
 
     # --- optional powers ----------------------------------------------------------------------------------------
 

@@ -217,7 +217,7 @@ class VaultSecretIds:
     def inventory(self) -> Sequence[LiveRef]:
         """Every secret-id of the issuer's role, or of all roles of its mount where it names none."""
         calls = self._vault.calls()
-        roles = [self._settings.role] if self._settings.role else calls.keys(f"auth/{self._settings.mount}/role", allow=(404,))
+        roles = [self._settings.role] if self._settings.role else calls.keys(f"auth/{self._settings.mount}/role")
         return [live for role in roles for live in self._living(calls, Ref(self._settings.mount, role, ""))]
 
     def end_sessions(self, ref: str, parameters: JsonMap) -> int:
@@ -272,7 +272,13 @@ class VaultSecretIds:
 
     def _living(self, calls: Calls, role: Ref) -> list[LiveRef]:
         living = []
-        for accessor in calls.keys(f"{role.path}/secret-id", allow=(404,)):
+        try:
+            accessors = calls.keys(f"{role.path}/secret-id")
+        except Invalid as error:
+            if _NO_ROLE in str(error):
+                return []  # a deleted role has taken its secret-ids along
+            raise
+        for accessor in accessors:
             ref = Ref(role.mount, role.role, accessor)
             found = _lookup(calls, ref)
             if found is not None:

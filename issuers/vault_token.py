@@ -43,6 +43,7 @@ from rotatord.vault_client import (
 from rotatord.vault_labels import LABEL, as_asked, labels_of, network
 
 DEFAULT_POLICY = "default"
+_UNLABELLED = ("", "")
 Seconds = Annotated[int, BeforeValidator(duration_seconds)]
 
 
@@ -260,7 +261,9 @@ class VaultTokens:
             known = self._seen.get(accessor)
         if known is None:
             meta = (_lookup(calls, accessor) or {}).get("meta") or {}
-            known = (str(meta.get(f"{LABEL}installation", "")), str(meta.get(f"{LABEL}credential", "")))
+            known = _UNLABELLED  # one object for all of them: there may be very many
+            if f"{LABEL}installation" in meta:
+                known = (str(meta[f"{LABEL}installation"]), str(meta.get(f"{LABEL}credential", "")))
             with self._lock:
                 self._seen[accessor] = known
         return known

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from issuers.vault_token import VaultTokens, create
+from issuers.vault_token import Settings, VaultTokens, create
 from rotatord.errors import Denied, Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
-from rotatord.ports import Accepted, Inconclusive, MintRequest, RefusedVerdict, Surroundings
+from rotatord.ports import Accepted, Inconclusive, MintRequest, Query, RefusedVerdict, Surroundings
 from rotatord.secret import Secret
+from rotatord.testing.contracts.common import assert_hides
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.contracts.issuer_setting import probe, query
+from rotatord.testing.loopback import Answer, Asked, Loopback, answer_json
 from rotatord.testing.silent import closed_port, silent_server
+from rotatord.vault_client import VaultClient
+from rotatord.vault_labels import LABEL
 from tests.servers.fixtures import Place
 from tests.servers.vault import VaultServer
 
@@ -329,3 +336,41 @@ def test_denied_never_looks_like_gone(
             nobody.find(query(request_, ref=ref))
     counted = replace(request_, parameters={"num_uses": 1})
     assert isinstance(probe(nobody, minted.fields, counted), Inconclusive)
+
+
+def test_nothing_reaches_the_logs(
+    corner: Corner, issuer: VaultTokens, request_: MintRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG, with the libraries' own loggers, neither the value nor our own token is written."""
+    caplog.set_level(logging.DEBUG)
+    minted = issuer.mint(request_, None)
+    probe(issuer, minted.fields, request_)
+    issuer.revoke(minted.ref, minted.fields, {})
+    own = Secret({"token": Path(corner.settings["auth"]["token"]["file"]).read_text()})
+    assert "/v1/auth/token/create" in caplog.text, "the libraries do log"
+    assert_hides(caplog.text, [minted.fields, own])
+
+
+def test_a_long_search_goes_on_where_it_stopped(surroundings: Callable[..., Surroundings], tmp_path: Path) -> None:
+    """A search that runs out of time is Retryable, never a part; the next one looks up only what is new."""
+    now = [0.0]
+    ours = {f"{LABEL}installation": "i", f"{LABEL}credential": "c", f"{LABEL}rotation": "r", f"{LABEL}generation": "2"}
+
+    def answer(asked: Asked) -> Answer:
+        now[0] += 1.0
+        if "accessors" in asked.path:
+            return answer_json({"data": {"keys": [f"acc-{number}" for number in range(40)]}})
+        accessor = json.loads(asked.body)["accessor"]
+        return answer_json({"data": {"accessor": accessor, "meta": ours if accessor == "acc-39" else None}})
+
+    (tmp_path / "token").write_text("own-token")
+    with Loopback(answer) as server:
+        settings = Settings.model_validate({"address": server.url, "auth": {"token_file": str(tmp_path / "token")}})
+        vault = VaultTokens(settings, surroundings(), VaultClient(settings, surroundings(), lambda: now[0]))
+        wanted = Query(installation="i", credential="c")
+        with pytest.raises(Retryable, match="within 30 s"):
+            vault.find(wanted)
+        assert [(live.ref, live.generation) for live in vault.find(wanted)] == [("acc-39", 2)]
+        before = len(server.asked)
+        assert len(vault.find(wanted)) == 1
+        assert len(server.asked) - before == 2

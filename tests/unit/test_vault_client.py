@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
+from rotatord.clock import SystemClock
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, OutsideError, Retryable
 from rotatord.ports import Surroundings
 from rotatord.testing.loopback import Answer, Asked, Loopback, answer_json
@@ -230,3 +237,35 @@ def test_times_and_durations() -> None:
     for bad in (True, -1, "soon", None, "1y", 1.5):
         with pytest.raises(ValueError, match="length of time"):
             duration_seconds(bad)
+
+
+def test_the_server_must_prove_itself(surroundings: Any, tmp_path: Any) -> None:
+    """A certificate that no known authority signed is Retryable; with ca_file it is trusted, for its own name only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "vault.test")])
+    now = SystemClock().now()
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "both.pem").write_bytes(private + certificate.public_bytes(pem))
+    (tmp_path / "ca.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "token").write_text("own-token")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    with Loopback() as server:
+        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+
+        def ask(host: str, **tls: str) -> None:
+            address = f"https://{host}:{server.port}"
+            client(server, surroundings, tmp_path, address=address, tls=tls).calls().get("x")
+
+        with pytest.raises(Retryable, match="prove itself"):
+            ask("127.0.0.1")
+        ask("127.0.0.1", ca_file=str(tmp_path / "ca.pem"))
+        with pytest.raises(Retryable, match="prove itself"):
+            ask("localhost", ca_file=str(tmp_path / "ca.pem"))
+        assert len(server.asked) == 1
