@@ -193,14 +193,15 @@ class VaultSecretIds:
         role = self._role(target.get("parameters", {}))
         calls = self._vault.calls()
         try:
-            if calls.get(f"{role.path}/role-id").data["role_id"] != fields.reveal("role_id"):
+            answer = calls.get(f"{role.path}/role-id", allow=(404,))
+            if answer.status == 404 and not answer.why:  # with a reason, it is the mount that is missing
+                return RefusedVerdict("there is no such role")
+            if accepted(answer, "get", role.path).data["role_id"] != fields.reveal("role_id"):
                 return RefusedVerdict("the role has another role_id")
-            answer = calls.post(f"{role.path}/secret-id/lookup", {"secret_id": fields.reveal("secret_id")}, allow=(404,))
+            answer = calls.post(f"{role.path}/secret-id/lookup", {"secret_id": fields.reveal("secret_id")})
             if not answer.data.get("secret_id_accessor"):
                 return RefusedVerdict("the role has no such secret-id")
             found = calls.get(role.path).data
-        except NotFound:
-            return RefusedVerdict("there is no such role")
         except Retryable as error:
             return Inconclusive(str(error))
         return _accepted(role, answer.data, found, target.get("scope", {}))

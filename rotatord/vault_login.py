@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from rotatord.errors import Denied, OutsideError, Retryable
+from rotatord.errors import Denied, NotFound, OutsideError, Retryable
 from rotatord.model import JsonMap
 
 log = logging.getLogger("rotatord.vault")
@@ -224,8 +224,8 @@ class Login:
     def _read(self, reference: JsonMap) -> str:
         try:
             return self._secret(reference).strip()
-        except OSError as error:
-            raise Retryable(f"what we log in to Vault with cannot be read ({type(error).__name__})") from None
+        except (NotFound, OSError) as error:  # perhaps it is being written; and nothing at Vault was "not found"
+            raise Retryable(f"what we log in to Vault with cannot be read: {error}") from None
 
 
 def _later(answer: Reply) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from issuers.vault_approle import VaultSecretIds, create
-from rotatord.errors import Denied, Invalid, Retryable
+from rotatord.errors import Denied, Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
 from rotatord.ports import Accepted, Inconclusive, MintRequest, RefusedVerdict, Surroundings
 from rotatord.secret import Secret
@@ -213,6 +213,22 @@ def test_a_deleted_role_takes_its_secret_ids_along(corner: Corner, issuer: Vault
     assert any("no AppRole role" in problem for problem in issuer.preflight(request_.scope, request_.parameters))
     with pytest.raises(Invalid, match="no AppRole role"):
         issuer.mint(request_, None)
+
+
+def test_a_missing_mount_is_no_verdict(
+    corner: Corner, request_: MintRequest, surroundings: Callable[..., Surroundings]
+) -> None:
+    """A mount that is not there is an error for every call: a wrong name must not prove that anything is dead."""
+    lost = corner.place.closing(create({**corner.place.settings("root"), "mount": "nowhere"}, surroundings()))
+    fields = Secret({"role_id": "a", "secret_id": "b"})
+    for call in (
+        lambda: probe(lost, fields, request_),
+        lambda: lost.find(query(request_)),
+        lambda: lost.find(query(request_, ref=NEVER)),
+        lambda: lost.revoke(NEVER, None, request_.parameters),
+    ):
+        with pytest.raises(NotFound, match="no handler"):
+            call()
 
 
 def test_a_role_that_asks_for_no_secret_id_is_refused(corner: Corner, issuer: VaultSecretIds, request_: MintRequest) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rotatord.errors import Denied, Retryable
+from rotatord.errors import Denied, NotFound, Retryable
 from rotatord.model import JsonMap
 from rotatord.vault_client import Answer
 from rotatord.vault_login import AuthSettings, Login
@@ -51,11 +51,11 @@ class Hands:
 
     now: float = 1000.0
     values: dict[str, str] = field(default_factory=lambda: {"secret": "sid-1", "jwt": "jwt-1", "token": "given-1"})
-    missing: bool = False
+    missing: Exception | None = None
 
     def secret(self, reference: JsonMap | str) -> str:
-        if self.missing:
-            raise FileNotFoundError("no such file")
+        if self.missing is not None:
+            raise self.missing
         assert isinstance(reference, dict)
         return self.values[next(iter(reference.values()))]
 
@@ -153,10 +153,11 @@ def test_a_refused_login_is_denied_and_shows_nothing() -> None:
     assert "sid-1" not in str(caught.value)
 
 
-def test_a_secret_that_cannot_be_read_is_retryable() -> None:
-    """It may be mounted in a moment."""
+@pytest.mark.parametrize("missing", [FileNotFoundError("no such file"), NotFound("the file is empty")])
+def test_a_secret_that_cannot_be_read_is_retryable(missing: Exception) -> None:
+    """It may be mounted in a moment; "not found" here must never look like something that Vault has not got."""
     with pytest.raises(Retryable):
-        login(Hands(missing=True)).token(Script().send)
+        login(Hands(missing=missing)).token(Script().send)
 
 
 def test_after_a_refusal_there_is_one_new_login() -> None:
