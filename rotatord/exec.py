@@ -71,6 +71,7 @@ def exec_command(
     grace_seconds: float,
     credential: str | None = None,
     version_key: str = DEFAULT_VERSION_KEY,
+    names: Mapping[str, str] | None = None,
     possession: Mapping[str, str] | None = None,
 ) -> int:
     """The command: as :func:`run`, after the kernel was asked to keep our memory to ourselves. The program inherits that it
@@ -89,6 +90,7 @@ def exec_command(
         grace_seconds=grace_seconds,
         credential=credential,
         version_key=version_key,
+        names=names or None,
         possession=possession or {},
     )
     return run(settings)
@@ -180,7 +182,7 @@ class Keeper:
         if self._environment(document) is None:
             with self._lock:
                 self._refused = document  # the program goes on with what it has, and attestation says so
-            _note("the file lacks a key that --names asks for; the program goes on with what it has")
+            _note("the file lacks a key that --env asks for; the program goes on with what it has")
             return None
         number = self._settings.change_signal
         if number is not None:
@@ -207,7 +209,7 @@ class Keeper:
         given = self._environment(document)
         argv = list(self._settings.argv)
         if given is None:
-            return _said(USAGE, f"{self._settings.file}: lacks a key that --names asks for")
+            return _said(USAGE, f"{self._settings.file}: lacks a key that --env asks for")
         try:
             # Our own environment is left alone: who may read ours must not find what is the program's.
             pid = os.posix_spawnp(

@@ -67,6 +67,9 @@ def exec_(
     prove: Annotated[
         list[str] | None, typer.Option("--prove", metavar="FIELD=KEY", help="Prove possession of this field; repeatable.")
     ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=KEY", help="Give NAME this key, not all keys; repeatable.")
+    ] = None,
     grace_seconds: Annotated[float, typer.Option("--grace-seconds", min=0, help="From TERM to KILL at a restart.")] = 10.0,
 ) -> None:
     """Run a program with its secrets in its environment; restart or signal it when they change.
@@ -86,6 +89,7 @@ def exec_(
         grace_seconds=grace_seconds,
         credential=credential or None,
         version_key=version_key,
+        names=dict(pair(text, "--env is NAME=KEY") for text in env or []),
         possession=dict(pair(text, "--prove is FIELD=KEY") for text in prove or []),
     )
     raise typer.Exit(code)

@@ -202,7 +202,7 @@ def settings(tmp_path: Path, *argv: str, **more: object) -> ExecSettings:
         (("/bin/true",), {"attest": "localhost"}, (2, "loopback")),
         (("/bin/true",), {"file": "x.unknown"}, (2, "format")),
         (("/bin/true",), {"file": "/nonexistent/x.env"}, (3, "No such file")),
-        (("/bin/true",), {"names": {"B": "B"}}, (2, "--names")),
+        (("/bin/true",), {"names": {"B": "B"}}, (2, "--env")),
         (("/nonexistent/program",), {}, (127, "not found")),
         (("/etc",), {}, (126, "/etc")),
     ],
