@@ -254,7 +254,7 @@ def _windowed(record: Record, earliest: datetime, words: str | None, now: dateti
     opens = windows.next_open(policy.windows, wanted)
     if opens == wanted:
         return earliest, words
-    latest = _latest_start(record)
+    latest = latest_start(record)
     if policy.expiry_beats_window and latest is not None and (opens is None or opens > latest):
         if latest <= wanted:
             return earliest, words
@@ -265,7 +265,8 @@ def _windowed(record: Record, earliest: datetime, words: str | None, now: dateti
     return opens, f"{_OUTSIDE} until {_at(opens)}"
 
 
-def _latest_start(record: Record) -> datetime | None:
+def latest_start(record: Record) -> datetime | None:
+    """When so little of the current version's life is left that its replacement should be under way; None: it does not end."""
     current = record.current
     if current is None or current.expires_at is None:
         return None
@@ -298,7 +299,7 @@ def _doom(record: Record, now: datetime, at: datetime | None, starts_at: datetim
         outside = words.startswith(_OUTSIDE)
         before = f"before the next window opens {_at(starts_at)}" if outside else f"before a rotation starts ({words})"
         found.append(f"will expire {_at(expires_at)} {before}")
-    elif policy.expiry_beats_window and starts_at == _latest_start(record):
+    elif policy.expiry_beats_window and starts_at == latest_start(record):
         opens = windows.next_open(policy.windows, max(starts_at, now))
         if opens != max(starts_at, now):
             opening = f"opens {_at(opens)}" if opens else "ever opens"

@@ -222,7 +222,7 @@ def needs_person(record: Record, now: datetime) -> list[str]:
     if expires_at is not None and record.standing is Standing.MANAGED:
         if expires_at <= now:
             found.append(f"its current version expired at {plain(expires_at)}")
-        elif expires_at - now <= record.spec.policy.alarm_before and _stuck(record):
+        elif _stuck(record) and now >= (policy.latest_start(record) or expires_at):
             found.append(f"its current version expires at {plain(expires_at)} and no rotation is under way to replace it")
     found.extend(f"{drift.destination} holds a foreign value" for drift in record.drift if drift.what == "foreign")
     if record.renew_error:

@@ -98,7 +98,7 @@ def test_status_says_what_it_cannot_tell() -> None:
 
 def test_needs_person_covers_what_does_not_end_by_itself() -> None:
     """Halts, foreign values, expiry without a rotation, unmanaged and behind are all named."""
-    soon = version(expires_at=START + HOUR)
+    soon = version(expires_at=START + timedelta(minutes=5))
     cases = [
         (halted(), "halted (verify_failed)"),
         (record(held_for_person="rolled back four times"), "rolled back four times"),
@@ -111,6 +111,14 @@ def test_needs_person_covers_what_does_not_end_by_itself() -> None:
     for item, expected in cases:
         assert expected in " / ".join(views.status(item, START)["needs_person"]), expected
     assert views.status(record(current=soon, rotation=rotation()), START)["needs_person"] == []
+
+
+def test_a_short_life_alone_is_no_alarm() -> None:
+    """A token of two hours is shorter than alarm_before, and fine as long as its rotation is still to come."""
+    short = replace(version(1), minted_at=START, expires_at=START + timedelta(hours=2))
+    item = record(current=short, spec=spec(policy=Policy(renew_before=timedelta(minutes=30))))
+    assert views.needs_person(item, START + timedelta(hours=1)) == []
+    assert views.needs_person(item, START + timedelta(minutes=115)) != []
 
 
 def test_a_pause_over_all_is_why_nothing_starts() -> None:
