@@ -197,6 +197,8 @@ def overlap_passed(ctx: Context, record: Record) -> Found:
     if rotation.base is not None and any(mark.generation == rotation.base.generation for mark in record.leaks):
         return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS, "the base is compromised: no overlap")]
         yield  # a generator, like every check
+    if rotation.base is None:
+        return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS, "there is no version to overlap with")]
     overlap = rotation.plan.policy.overlap
     passed = rotation.timer is not None and elapsed(rotation.timer, ctx.instant(), overlap)
     detail = f"{overlap} have passed" if passed else f"the overlap of {overlap} has not passed"

@@ -93,7 +93,7 @@ class Policy:
     renew_before_percent: float | None = None  # of the version's life, when no duration is given
     ttl: timedelta | None = None  # asked of issuers that can expire versions
     overlap: timedelta = timedelta(0)
-    settle: timedelta = timedelta(0)  # between suspending the base and authorising its death
+    settle: timedelta = timedelta(seconds=30)  # between suspending the base and authorising its death
     windows: tuple[Window, ...] = ()
     expiry_beats_window: bool = True
     jitter_percent: float = 10.0  # of the renewal lead; spread deterministically per credential

@@ -256,8 +256,9 @@ def debt_of(version: Version, reason: str, now: datetime, *, rotation: str, forc
     )
 
 
-def complete(record: Record, traits: Traits, now: datetime) -> Record:
-    """The pivot, or the end of a repair. Forward: the new version is current and the base is owed."""
+def complete(record: Record, traits: Traits, now: datetime, *, forced: str = "") -> Record:
+    """The pivot, or the end of a repair. Forward: the new version is current and the base is owed. ``forced``: why that
+    was decided without the full gate."""
     rotation = open_rotation(record)
     ended = replace(record, rotation=None, last=_summary(record, State.COMPLETED, now), failures=0, backoff_until=None)
     if rotation.way is Way.REPAIR:
@@ -270,7 +271,7 @@ def complete(record: Record, traits: Traits, now: datetime) -> Record:
     base = rotation.base
     if base is not None and base.ref and traits.strategy != "in_place":
         reason = "leaked" if compromised(record, base) else "replaced"
-        ended = owe(ended, debt_of(base, reason, now, rotation=rotation.id))
+        ended = owe(ended, debt_of(base, reason, now, rotation=rotation.id, forced=forced))
     return replace(ended, leaks=_live_marks(ended))
 
 

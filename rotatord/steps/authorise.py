@@ -18,7 +18,7 @@ from rotatord.model import Record, Rotation, Slot, Suspension, Verdict
 from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, read, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
-from rotatord.steps.verify import reasons, summary
+from rotatord.steps.verify import overridden, override, reasons, summary
 
 HOLD_WAIT_SECONDS = 30.0
 
@@ -34,9 +34,11 @@ def authorise(ctx: Context, record: Record) -> Unit:
     rotation = open_rotation(record)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
-    if result is Verdict.FAIL and not rotation.accepted_risk:
+    why = override(ctx, record)
+    passed = result is Verdict.PASS or overridden(why, evidence)
+    if result is Verdict.FAIL and not passed:
         return Failed(record, reasons(evidence))
-    if result is Verdict.WAIT and not _overridden(rotation, evidence):
+    if not passed:
         return Wait(record, _next_look(ctx, rotation, evidence), reasons(evidence))
     suspended = yield from _suspend(ctx, record)
     if isinstance(suspended, Wait):
@@ -49,21 +51,16 @@ def authorise(ctx: Context, record: Record) -> Unit:
         record, "authorise", "done", rotation.base, kept=rotation.new.label if rotation.new else "", **summary(evidence)
     )
     ended = ctx.event(record, "rotation.completed", "done", rotation.new)
-    record = yield from commit(moves.complete(record, traits, ctx.now()), event, ended)
+    forced = "" if result is Verdict.PASS else why
+    record = yield from commit(moves.complete(record, traits, ctx.now(), forced=forced), event, ended)
     return Done(record)
-
-
-def _overridden(rotation: Rotation, evidence: list[Any]) -> bool:
-    """A person accepted the risk of unproven consumers; holds and the overlap still count."""
-    blocking = {item.check for item in evidence if item.verdict is Verdict.WAIT}
-    return bool(rotation.accepted_risk) and blocking <= {"consumers_proven", "consumers_healthy"}
 
 
 def _run_timer(ctx: Context, record: Record) -> tuple[Record, Wait | None]:
     """Start the overlap, or wait for it. Clocks that disagree start it again: the overlap stretches, it never shrinks."""
     rotation = open_rotation(record)
     overlap = rotation.plan.policy.overlap
-    if moves.compromised(record, rotation.base):
+    if rotation.base is None or moves.compromised(record, rotation.base):
         overlap = timedelta(0)
     now = ctx.instant()
     passed = None if rotation.timer is None else elapsed(rotation.timer, now, overlap)
@@ -103,7 +100,9 @@ def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
         assert suspension is not None
         record = changed(record, suspension=replace(suspension, done_at=ctx.instant()))
         record = yield from commit(record, ctx.event(record, "suspend", "done", base))
-        return _settling(ctx, record, policy.settle + issuer.traits.propagation) or record
+        # Even without a time to settle the gate is asked once more, now that the base is out of use.
+        again = ctx.now() + policy.settle + issuer.traits.propagation
+        return Wait(record, again, "the base is suspended; looking for anything that misses it")
     return _settling(ctx, record, policy.settle + issuer.traits.propagation) or record
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.errors import Conflict, Retryable
-from rotatord.model import Destination, Record, Slot, Version, Way, Written
+from rotatord.model import Destination, Event, Record, Slot, Version, Way, Written
 from rotatord.ops import (
     Context,
     Done,
@@ -54,16 +54,20 @@ def publish(ctx: Context, record: Record) -> Unit:
         record = yield from commit(
             changed(record, touched=True), ctx.event(record, "publish", "intended", subject, way=rotation.way.value)
         )
-    for destination in rotation.plan.destinations:
-        if destination.wave != wave or _written(record, destination):
+    places = [item for item in rotation.plan.destinations if item.wave == wave]
+    for destination in places:
+        if _written(record, destination):
             continue
         outcome = yield from _publish_one(ctx, record, destination, subject, fields)
         if isinstance(outcome, Wait):
             return outcome
-        record = outcome
-    record = moves.succeed(record, ctx.now())
-    record = yield from commit(record, ctx.event(record, "publish", "done", subject, wave=wave, way=rotation.way.value))
-    return Done(record)
+        record, event = outcome
+        if destination is places[-1]:  # one commit for the last fact and the state that it completes
+            ended = ctx.event(record, "publish", "done", subject, wave=wave, way=rotation.way.value)
+            return Done((yield from commit(moves.succeed(record, ctx.now()), event, ended)))
+        record = yield from commit(record, event)
+    event = ctx.event(record, "publish", "done", subject, wave=wave, way=rotation.way.value)
+    return Done((yield from commit(moves.succeed(record, ctx.now()), event)))
 
 
 def _written(record: Record, destination: Destination) -> bool:
@@ -98,7 +102,7 @@ def _keep_previous(ctx: Context, record: Record, base: Version) -> Generator[Op,
 
 def _publish_one(
     ctx: Context, record: Record, destination: Destination, subject: Version, fields: Secret
-) -> Generator[Op, Any, Record | Wait]:
+) -> Generator[Op, Any, tuple[Record, Event] | Wait]:
     rotation = open_rotation(record)
     backend = ctx.plugins.backend(destination.backend)
     names = ctx.plugins.issuer(subject.issuer).traits.fields
@@ -107,7 +111,7 @@ def _publish_one(
         held: Held = yield from read(backend, destination, Slot.CURRENT)
         repaired = rotation.way is Way.REPAIR and held.marker is not None and holds(ctx, held, subject, names, fields)
         if repaired or (held.marker == marker and holds(ctx, held, subject, names, fields)):
-            return (yield from _fact(ctx, record, destination, subject))
+            return _fact(ctx, record, destination, subject)
         if _foreign(ctx, record, held, names, fields):
             why = f"{destination.id} was changed by somebody else; `repair` writes ours back, `adopt` takes over theirs"
             return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
@@ -117,7 +121,7 @@ def _publish_one(
             continue
         back: Held = yield from read(backend, destination, Slot.CURRENT)
         if back.marker == marker and holds(ctx, back, subject, names, fields):
-            return (yield from _fact(ctx, record, destination, subject))
+            return _fact(ctx, record, destination, subject)
     raise Retryable(f"{destination.id} does not hold what was written: somebody else keeps writing it")
 
 
@@ -128,14 +132,14 @@ def _foreign(ctx: Context, record: Record, held: Held, names: tuple[str, ...], f
     return kind(ctx, record, held, names, fields) in {Kind.FOREIGN, Kind.OTHER}
 
 
-def _fact(ctx: Context, record: Record, destination: Destination, subject: Version) -> Generator[Op, Any, Record]:
-    """Commit that this destination holds the subject, with the time it was read back."""
+def _fact(ctx: Context, record: Record, destination: Destination, subject: Version) -> tuple[Record, Event]:
+    """The record and the event that say that this destination holds the subject, with the time it was read back."""
     rotation = open_rotation(record)
     fact = Written(destination=destination.id, leg=rotation.leg, at=ctx.now())
     others = tuple(item for item in rotation.written if item.destination != destination.id or item.leg != rotation.leg)
     record = changed(record, written=(*others, fact))
     event = ctx.event(record, "write", "done", subject, destination=destination.id, way=rotation.way.value)
-    return (yield from commit(record, event))
+    return record, event
 
 
 def last_written(record: Record) -> Written | None:

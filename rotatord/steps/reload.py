@@ -38,10 +38,11 @@ def reload(ctx: Context, record: Record) -> Unit:
         published = yield from describe(ctx, record, plugin, subject)
         yield from tell(plugin, "consumer.reload", partial(plugin.reload, published), effect=True)
         record = _with_fact(record, replace(fact, done_at=ctx.now()))
-        record = yield from commit(record, ctx.event(record, "reload", "done", subject, consumer=consumer.name))
-    record = moves.succeed(record, ctx.now())
-    record = yield from commit(record)
-    return Done(record)
+        event = ctx.event(record, "reload", "done", subject, consumer=consumer.name)
+        if consumer is consumers[-1]:  # one commit for the last fact and the state that it completes
+            return Done((yield from commit(moves.succeed(record, ctx.now()), event)))
+        record = yield from commit(record, event)
+    return Done((yield from commit(moves.succeed(record, ctx.now()))))
 
 
 def fact_of(record: Record, consumer: ConsumerSpec) -> Reloaded | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rotatord import moves
 from rotatord.clock import elapsed
 from rotatord.gates import Gate, evaluate, verdict
-from rotatord.model import Evidence, Record, State, Verdict
+from rotatord.model import Evidence, Record, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
 from rotatord.ops import with_rotation as changed
 
@@ -18,8 +18,10 @@ def verify(ctx: Context, record: Record) -> Unit:
     result = verdict(evidence)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
-    if rotation.accepted_risk and result is not Verdict.PASS:
-        record = yield from commit(record, ctx.event(record, "verify", "overridden", rotation.subject, **summary(evidence)))
+    why = override(ctx, record)
+    if result is not Verdict.PASS and overridden(why, evidence):
+        event = ctx.event(record, "verify", "overridden", rotation.subject, why=why, **summary(evidence))
+        record = yield from commit(record, event)
     elif result is Verdict.FAIL:
         return Failed(record, reasons(evidence))
     elif result is Verdict.WAIT:
@@ -37,6 +39,24 @@ def verify(ctx: Context, record: Record) -> Unit:
         events.append(ctx.event(record, "rotation.completed", "done", rotation.subject, way=rotation.way.value))
         moved = moves.complete(record, ctx.plugins.issuer(rotation.plan.issuer).traits, ctx.now())
     return Done((yield from commit(moved, *events)))
+
+
+def override(ctx: Context, record: Record) -> str:
+    """Why consumers without proof may be passed over: a person accepted the risk, or the hard deadline of a compromised
+    base has come; "" otherwise. Recorded as the exception to invariants 1 and 2 that it is."""
+    rotation = open_rotation(record)
+    if rotation.accepted_risk:
+        return rotation.accepted_risk
+    late = rotation.hard_deadline is not None and ctx.now() >= rotation.hard_deadline
+    if late and rotation.way is Way.FORWARD and moves.compromised(record, rotation.base):
+        return f"the base is compromised and was to die by {rotation.hard_deadline}"
+    return ""
+
+
+def overridden(why: str, evidence: list[Evidence]) -> bool:
+    """An override passes over consumers only: the new version must be at every destination, and holds still count."""
+    blocking = {item.check for item in evidence if item.verdict is not Verdict.PASS}
+    return bool(why) and blocking <= {"consumers_proven", "consumers_healthy"}
 
 
 def reasons(evidence: list[Evidence]) -> str:
