@@ -63,6 +63,11 @@ STATUS_FIELDS: dict[str, str] = {
 }
 
 
+def freeze_of(paused: str) -> str:
+    """What a pause of the installation means to each credential; empty when there is none."""
+    return f"the installation is paused: {paused}" if paused else ""
+
+
 def plain(value: Any) -> Any:
     """Frozen nouns as JSON-like values."""
     match value:
@@ -255,7 +260,7 @@ def cannot_tell(record: Record) -> list[str]:
 
 def status_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
     """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused."""
-    freeze = installation.get("paused", "")
+    freeze = freeze_of(installation.get("paused", ""))
     return {
         "schema": STATUS_SCHEMA,
         "at": plain(now),
@@ -312,6 +317,7 @@ def _notes(record: Record) -> list[str]:
 
 def plan_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
     """``rotatord.plan/v1``: what is next first; what nothing makes due comes last."""
-    rows = [plan(record, now, installation.get("paused", "")) for record in records]
+    freeze = freeze_of(installation.get("paused", ""))
+    rows = [plan(record, now, freeze) for record in records]
     rows.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
     return {"schema": PLAN_SCHEMA, "at": plain(now), **installation, "credentials": rows}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rotatord import views
 from rotatord.api.service import Service
-from rotatord.errors import RotatordError
-from rotatord.model import Event, JsonMap, Record
-from rotatord.views import plain
+from rotatord.errors import Refused, RotatordError
+from rotatord.model import Event, JsonMap, Record, Standing
+from rotatord.views import freeze_of, plain
 from rotatord.why import why
 
 EVENTS_SCHEMA = "rotatord.events/v1"
@@ -58,7 +58,7 @@ def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
 def explain(service: Service, name: str) -> JsonMap:
     """``rotatord.why/v1``. Raises UnknownNameError."""
     record = known(service, name)
-    return why(record, service.now(), service.attempt, history(service, record), service.facts().paused)
+    return why(record, service.now(), service.attempt, history(service, record), freeze_of(service.facts().paused))
 
 
 def events(service: Service, name: str | None, *, after: int = 0, limit: int = 500, tail: int | None = None) -> JsonMap:
@@ -76,9 +76,10 @@ def strays(service: Service) -> JsonMap:
 
 
 def check(service: Service, names: Sequence[str]) -> JsonMap:
-    """``rotatord.check/v1``. Raises UnknownNameError."""
+    """``rotatord.check/v1``. Raises UnknownNameError, and Refused for one that the configuration does not declare."""
     for name in names:
-        known(service, name)
+        if known(service, name).standing in {Standing.FORGOTTEN, Standing.RETIRED}:
+            raise Refused(f"{name} is not declared any more: there is nothing to check")
     return {"schema": CHECK_SCHEMA, "findings": plain(service.check(names))}
 
 

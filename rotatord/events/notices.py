@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SCHEMA = "rotatord.notice/v1"
 KINDS = frozenset({"halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only"})
 _BATCH = 50
+_ROUND_SECONDS = 20.0
 _GONE = 410  # the receiver says that it does not want any more
 
 
@@ -110,18 +111,24 @@ class Notices:
         self._clock = clock
         self._ids = ids
         self._installation = installation
-        self._receivers = tuple(receivers)
+        self.receivers = tuple(receivers)  # may be exchanged when the configuration is loaded anew
 
     def deliver(self, limit: int = _BATCH) -> int:
         """Try what is due, oldest first; how many notices were settled. Raises JournalUnavailable."""
         silent: set[str] = set()  # a receiver that does not answer costs one timeout a round, not one a notice
-        return sum(self._try(notice, silent) for notice in self._journal.notices(self._clock.now(), limit))
+        settled, until = 0, self._clock.monotonic() + _ROUND_SECONDS
+        for notice in self._journal.notices(self._clock.now(), limit):
+            settled += self._try(notice, silent)
+            if self._clock.monotonic() >= until:
+                break  # slow receivers must not keep the caller from its other work
+        return settled
 
     def _try(self, notice: Notice, silent: set[str]) -> bool:
         key = f"delivered:{notice.id}"
         settled: set[str] = set(json.loads(self._journal.fact(key) or "[]"))
         failed: dict[str, _Answer] = {}
-        for receiver in self._receivers:
+        chosen = self.receivers
+        for receiver in chosen:
             if receiver.name in settled or not receiver.wants(notice):
                 continue
             answer = self._post(receiver, notice, silent)
@@ -131,7 +138,7 @@ class Notices:
             settled.add(receiver.name)
             if answer.final:
                 self._give_up(notice, {receiver.name: answer.error})
-            if len(self._receivers) > 1:
+            if len(chosen) > 1:
                 self._journal.set_fact(key, json.dumps(sorted(settled)))
         if not failed:
             return self._settle(notice, key)

@@ -120,6 +120,12 @@ def test_plan_why_check_and_strays_answer_in_their_schemas(tmp_path: Path) -> No
         assert get(api.path, "/v1/check")[1]["findings"] == [{"subject": "vault", "ok": None, "detail": "sealed"}]
 
 
+def test_what_is_no_longer_declared_cannot_be_checked(tmp_path: Path) -> None:
+    """A remembered credential is refused with the reason."""
+    with listening(Served(record(standing=Standing.FORGOTTEN)), tmp_path) as api:
+        assert get(api.path, "/v1/check?name=dns")[0] == 409
+
+
 def test_a_look_that_failed_is_not_an_empty_answer(tmp_path: Path) -> None:
     """When nobody can tell whether there are strays, the answer is an error, with the time to wait."""
 

@@ -184,6 +184,19 @@ def test_a_silent_receiver_costs_one_timeout_a_round() -> None:
     assert post.waiting() == 5
 
 
+def test_slow_receivers_do_not_hold_up_a_round() -> None:
+    """After some seconds the rest waits for the next round."""
+    post = Post(*["halted"] * 5)
+
+    def dawdle(_: Any) -> Answer:
+        post.clock.advance(15)
+        return Answer()
+
+    with Loopback(dawdle) as inbox:
+        post.to(inbox.url)
+        assert [post.deliver(), post.deliver(), post.deliver()] == [2, 2, 1]
+
+
 def test_without_webhooks_notices_do_not_pile_up() -> None:
     """Nobody to tell is not a failure."""
     post = Post("halted", "drift")
