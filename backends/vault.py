@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from rotatord.document import MARKER_KEY, check_keys, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound
+from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
 from rotatord.secret import Secret
@@ -94,12 +95,7 @@ class VaultBackend:
     # --- Backend -----------------------------------------------------------------------------------------------
 
     def check(self, destination: Destination) -> Sequence[str]:
-        problems = check_keys(destination)
-        try:
-            Address.model_validate(destination.address)
-        except ValidationError as error:
-            problems += [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-        return problems
+        return [*check_keys(destination), *sentences(Address, destination.address)]
 
     def read(self, destination: Destination, slot: Slot) -> Held:
         calls = self._vault.calls()

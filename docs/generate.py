@@ -9,6 +9,7 @@ from pathlib import Path
 from rotatord import views
 from rotatord.cli import manual
 from rotatord.commands import VERBS
+from rotatord.configuration.manual import tables
 from rotatord.machine import diagram
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,7 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "lifecycle": (lifecycle, ("README.md", "docs/lifecycle.md")),
     "commands": (manual.commands, ("docs/cli.md",)),
     "status": (status, ("docs/api.md",)),
+    "keys": (tables, ("docs/configuration.md",)),
     "verbs": (verbs, ("docs/api.md",)),
 }
 

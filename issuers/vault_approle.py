@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord.errors import Invalid, NotFound, Retryable
+from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
     Accepted,
@@ -130,12 +131,7 @@ class VaultSecretIds:
     # --- Issuer ------------------------------------------------------------------------------------------------
 
     def check(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
-        problems: list[str] = []
-        for where, model, value in (("scope", Scope, scope), ("parameters", Parameters, parameters)):
-            try:
-                model.model_validate(value)
-            except ValidationError as error:
-                problems += [f"{where}.{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
+        problems = sentences(Scope, scope, "scope") + sentences(Parameters, parameters, "parameters")
         if problems:
             return problems
         if not (parameters.get("role") or self._settings.role):

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord.errors import Invalid, NotFound, Retryable
+from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
     Accepted,
@@ -100,7 +101,7 @@ class VaultTokens:
     # --- Issuer ------------------------------------------------------------------------------------------------
 
     def check(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
-        problems = _problems("scope", Scope, scope) + _problems("parameters", Parameters, parameters)
+        problems = sentences(Scope, scope, "scope") + sentences(Parameters, parameters, "parameters")
         if problems:
             return problems
         for item in scope.get("ip_allow", []):
@@ -272,14 +273,6 @@ class VaultTokens:
 def create(settings: JsonMap, surroundings: Surroundings) -> VaultTokens:
     """The factory behind the entry point ``vault_token``."""
     return VaultTokens(Settings.model_validate(settings), surroundings)
-
-
-def _problems(where: str, model: type[BaseModel], value: JsonMap) -> list[str]:
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        return [f"{where}.{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-    return []
 
 
 def _unfit(answer: Answer) -> str:

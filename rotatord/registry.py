@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from pydantic import BaseModel, ValidationError
 
 from rotatord import references
 from rotatord.durations import spell
 from rotatord.errors import Invalid
+from rotatord.mistakes import known_keys, nearest, words_for
 from rotatord.model import ConsumerSpec, HealthSpec, JsonMap, digest_of
-from rotatord.nearest import known_keys, nearest
 from rotatord.ports import Backend, Consumer, Factory, Health, Issuer, Surroundings
 
 ISSUERS, BACKENDS, CONSUMERS, HEALTH = "rotatord.issuers", "rotatord.backends", "rotatord.consumers", "rotatord.health"
@@ -249,40 +249,6 @@ def _model_of(create: Factory | None, title: str) -> type[BaseModel] | None:
     """The settings model of a factory's module, by the name that pydantic's error bears."""
     model = getattr(sys.modules.get(getattr(create, "__module__", "")), title, None)
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
-_WORDS = {
-    "string_type": "should be text",
-    "int_type": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_from_float": "should be a whole number",
-    "float_type": "should be a number",
-    "float_parsing": "should be a number",
-    "bool_type": "should be true or false",
-    "bool_parsing": "should be true or false",
-    "list_type": "should be a list",
-    "tuple_type": "should be a list",
-    "dict_type": "should be a mapping",
-    "mapping_type": "should be a mapping",
-    "model_type": "should be a mapping",
-    "model_attributes_type": "should be a mapping",
-}
-
-
-def words_for(item: Mapping[str, Any]) -> str:
-    """One of pydantic's errors in our words; the input is never quoted."""
-    kind, last = item["type"], (item["loc"][-1] if item["loc"] else "")
-    if kind == "extra_forbidden":
-        return f"unknown key {str(last)!r}"
-    if kind == "missing":
-        return f"{str(last)!r} is missing"
-    name = f"{last!r} " if isinstance(last, str) and last else ""
-    if kind == "value_error":
-        return name + str(item["ctx"]["error"])
-    if kind in {"literal_error", "enum"}:
-        return f"{name}should be {item['ctx']['expected']}"
-    before, should, after = item["msg"].partition("should ")
-    return name + (_WORDS.get(kind) or (should + after if should else before.lower()))
 
 
 def _digest(group: str, type_name: str, settings: JsonMap) -> str:

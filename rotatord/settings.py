@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rotatord.api.settings import Address, ApiSettings
 from rotatord.configuration.schema import NAME_PATTERN, LogSection
 from rotatord.errors import ConfigError, Problem
-from rotatord.registry import words_for
+from rotatord.mistakes import words_for
 
 PREFIX = "ROTATORD_"
 DEFAULT_CONFIG = "/etc/rotatord/rotatord.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ from rotatord.configuration import literals
 from rotatord.configuration.findings import Where
 from rotatord.configuration.head import Head
 from rotatord.durations import spell
+from rotatord.mistakes import nearest
 from rotatord.model import Destination, JsonMap, Spec, digest_of
-from rotatord.nearest import nearest
 from rotatord.ports import Backend, Issuer
 from rotatord.registry import PluginTrouble, Registry, Trouble
 
@@ -32,6 +33,8 @@ _PLACE_KEYS = (
     "secret",
     "id",
 )
+# How issuers begin a sentence about one key: ``scope.permissions: …``.
+_NAMED_PLACE = re.compile(r"(?:scope|parameters)(?:\.[A-Za-z_]\w*)*")
 _ADDRESS_LISTS = ("ip_allow", "token_bound_cidrs", "secret_id_bound_cidrs", "cidr_list", "bound_cidrs")
 
 
@@ -75,7 +78,9 @@ def scope(context: Context, spec: Spec) -> Iterator[Trouble]:
     if issuer is None:
         return
     for sentence in issuer.check(spec.scope, spec.parameters):
-        yield Trouble(("scope",) if spec.scope else ("parameters",) if spec.parameters else ("issuer",), sentence)
+        named = _NAMED_PLACE.match(sentence)
+        where: Where = tuple(named[0].split(".")) if named else ("scope",) if spec.scope else ("parameters",)
+        yield Trouble(where, sentence)
 
 
 def strategy(context: Context, spec: Spec) -> Iterator[Trouble]:

@@ -15,8 +15,8 @@ from rotatord.configuration.findings import Findings, Where
 from rotatord.configuration.head import Head
 from rotatord.configuration.policies import impossible, policy_from
 from rotatord.configuration.schema import ConsumerSection, CredentialSection, PolicySection
+from rotatord.mistakes import nearest
 from rotatord.model import ConsumerSpec, Destination, HealthSpec, Policy, Spec
-from rotatord.nearest import nearest
 from rotatord.registry import Trouble
 
 

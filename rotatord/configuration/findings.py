@@ -12,8 +12,8 @@ from rotatord.configuration import literals
 from rotatord.configuration.document import place_of
 from rotatord.configuration.schema import NAME_PATTERN
 from rotatord.errors import Problem
-from rotatord.nearest import known_keys, nearest
-from rotatord.registry import Trouble, words_for
+from rotatord.mistakes import known_keys, nearest, words_for
+from rotatord.registry import Trouble
 
 Where = tuple[str | int, ...]
 _QUOTED = re.compile(r"'([^']*)'")

@@ -341,3 +341,9 @@ class HeadSection(Section):
     limits: LimitsSection = Field(default=LimitsSection(), description="what the daemon may use")
     log: LogSection = Field(default=LogSection(), description="what it writes")
     credentials: list[Any] = Field(default=[], description="what is managed")
+
+    @model_validator(mode="after")
+    def _receivers_differ(self) -> HeadSection:
+        if len({receiver.name for receiver in self.notices}) < len(self.notices):
+            raise ValueError("notices: two receivers have the same name")
+        return self

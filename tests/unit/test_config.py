@@ -9,7 +9,7 @@ import pytest
 from fake_plugins import find
 
 from rotatord import config
-from rotatord.configuration import literals
+from rotatord.configuration import document, literals, manual
 from rotatord.errors import ConfigError
 from rotatord.model import HealthSpec, Window
 from rotatord.settings import Settings
@@ -413,12 +413,10 @@ credentials:
 def test_two_credentials_may_not_write_one_document(write: Write) -> None:
     """Not under two backend names either, when these are configured alike, nor by another spelling of the path."""
     text = GOOD.replace("  files: {type: fake}\n", "  files: {type: fake}\n  again: {type: fake}\n") + (
-        "  - name: two\n    issuer: tokens\n    destinations: [{backend: again, path: /x/../dns, keys: {T: token}, mode: '0600'}]\n"
+        "  - name: two\n    issuer: tokens\n    destinations: [{backend: again, path: /x/../dns, keys: {T: token}, mode: 7}]\n"
         "    consumers: [{type: observe, refresh_within: 1m}]\n"
     )
-    assert problems(write(text)) == [
-        "r.yaml:17: again:mode=0600,path=/x/../dns is written by credential 'dns' (r.yaml:9) already"
-    ]
+    assert problems(write(text)) == ["r.yaml:17: again:mode=7,path=/x/../dns is written by credential 'dns' (r.yaml:9) already"]
 
 
 def test_where_a_backend_owns_keys_two_may_share_a_document(write: Write) -> None:
@@ -537,3 +535,35 @@ def test_bad_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "environment variable ROTATORD_LOG_LEVEL: should be 'debug', 'info', 'warning' or 'error'\n"
         "environment variable ROTATORD_TCP_LISTEN: should be host:port, such as 127.0.0.1:8080"
     )
+
+
+def test_the_example_of_the_manual_is_fine_with_the_plugins_that_are_installed(write: Write) -> None:
+    """What people copy works: loaded with the real entry points."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
+    example = page.partition("<!-- example: loaded by a test -->\n```yaml\n")[2].partition("```")[0]
+    loaded = config.load(write(example))
+    assert loaded.specs["reports-reader"].policy.name == "production"
+
+
+def test_the_manual_knows_every_key() -> None:
+    """Every key of every section, and every variable, has its row, with a meaning."""
+    drawn = manual.tables()
+    for title, key in manual.every_key():
+        section = drawn.partition(f"### {title}\n")[2].partition("### ")[0]
+        assert f"| `{key}` | " in section
+    assert "|  |  |  |" not in drawn
+
+
+def test_a_slow_parser_says_the_same(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no compiled parser, values and places are alike."""
+    bad = GOOD.replace("renew_before", "renew_befor")
+    fast = problems(write(bad))
+    monkeypatch.setattr(document, "CParser", None)
+    assert problems(write(bad)) == fast
+    assert set(config.load(write(GOOD), find=find).specs) == {"dns"}
+
+
+def test_two_receivers_of_one_name_are_a_mistake(write: Write) -> None:
+    """Their names tell them apart in logs."""
+    receiver = "{url: 'https://x', secret: {env: X}}"
+    assert "two receivers have the same name" in problems(write(f"notices: [{receiver}, {receiver}]\n" + GOOD))[0]
