@@ -199,12 +199,22 @@ class CommandHealth:
 # --- attestation ---------------------------------------------------------------------------------------------------
 
 
+class AttestationSettings(Attest):
+    """As a consumer's ``attest``, without the proof: what is proven there need not be proven here."""
+
+    @field_validator("possession")
+    @classmethod
+    def _no_proof(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("possession belongs into the consumer's attest")
+        return value
+
+
 class AttestationHealth:
     """Healthy when every instance says ``status: ok`` or, without a status, attests the published version."""
 
-    def __init__(self, settings: Attest) -> None:
+    def __init__(self, settings: AttestationSettings) -> None:
         self._attestor = Attestor(settings)
-        self.possession = self._attestor.possession
         self.timeout = self._attestor.timeout
 
     def check(self, published: Published) -> Verdict:
@@ -255,4 +265,4 @@ def create_command(settings: JsonMap, surroundings: Surroundings) -> CommandHeal
 
 def create_attestation(settings: JsonMap, surroundings: Surroundings) -> AttestationHealth:  # noqa: ARG001 - the factory's signature
     """The factory behind ``attestation``."""
-    return AttestationHealth(Attest.model_validate(settings))
+    return AttestationHealth(AttestationSettings.model_validate(settings))

@@ -130,6 +130,7 @@ def test_attestation_is_the_worst_of_its_instances(said: object, verdict: str) -
         (create_tcp, {"host": "a", "port": 0}),
         (create_command, {"command": "curl x"}),
         (create_attestation, {}),
+        (create_attestation, {"url": "http://a", "possession": True}),
     ],
 )
 def test_bad_settings_are_refused(create: object, settings: JsonMap) -> None:
