@@ -80,4 +80,6 @@ def test_the_walk_does_what_it_says(tmp_path: Path) -> None:
     assert code == 0, output
     assert "the application was never refused" in output
     assert "no strays" in output
-    assert re.search(r"orders.*completed", output)
+    assert re.search(r"^orders: completed$", output, re.MULTILINE)
+    assert re.search(r"^orders: .*\n  live:\n    2-[0-9a-f]{8} current$", output, re.MULTILINE)
+    assert re.search(r"orders prove_dead done version=1-.* grade=refused", output)
