@@ -271,7 +271,11 @@ class Outgoing:
         sent = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "rotatord", "Connection": "close", **headers}
         connection.request(method, target, body=body, headers=sent, preload_content=False, decode_content=False)
         answer = connection.getresponse()
-        kept = answer.read(self._limits.body_bytes + 1, decode_content=False)
+        kept = b""
+        wanted = self._limits.body_bytes + 1
+        # To the very end: only the empty read there says whether less came than was promised.
+        while len(kept) < wanted and (part := answer.read(wanted - len(kept), decode_content=False)):
+            kept += part
         return Response(
             status=answer.status,
             body=kept[: self._limits.body_bytes],

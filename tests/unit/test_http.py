@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import ipaddress
 import socket
@@ -186,6 +187,31 @@ def test_an_oversized_body_is_cut() -> None:
         response = Outgoing(LOCAL, Limits(body_bytes=100)).request("GET", f"http://127.0.0.1:{port}/")
     assert response.truncated
     assert len(response.body) == 100
+
+
+def test_a_body_in_chunks_is_put_together() -> None:
+    """Chunks are joined, however small, and the last one ends the body."""
+    chunks = b"".join(b"3\r\nab%d\r\n" % n for n in range(9)) + b"0\r\n\r\n"
+    with serving(lambda c, _: c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)) as (port, _):
+        response = Outgoing(LOCAL).request("GET", f"http://127.0.0.1:{port}/")
+    assert response.body == b"".join(b"ab%d" % n for n in range(9))
+
+
+def test_a_body_that_ends_early_is_retryable() -> None:
+    """Less than was promised is trouble, not an answer."""
+    with (
+        serving(lambda c, _: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")) as (port, _),
+        pytest.raises(Retryable),
+    ):
+        Outgoing(LOCAL).request("GET", f"http://127.0.0.1:{port}/")
+
+
+def test_a_compressed_body_is_not_unpacked() -> None:
+    """A small body cannot become a large one."""
+    packed = gzip.compress(b"x" * 100_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with serving(lambda c, _: c.sendall(head + packed)) as (port, _):
+        assert Outgoing(LOCAL).request("GET", f"http://127.0.0.1:{port}/").body == packed
 
 
 def drip(what: bytes) -> Callable[[socket.socket, bytes], None]:
