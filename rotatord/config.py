@@ -17,10 +17,10 @@ from rotatord.configuration import checks
 from rotatord.configuration.credentials import Builder, located
 from rotatord.configuration.document import Document
 from rotatord.configuration.findings import Findings
-from rotatord.configuration.head import Head, check_plugins, documents, read_head, read_policies
+from rotatord.configuration.head import Head, check_plugins, documents, files_at, read_head, read_policies
 from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
 from rotatord.errors import ConfigError
-from rotatord.model import Policy, Spec
+from rotatord.model import Policy, Spec, digest_of
 from rotatord.ports import Surroundings
 from rotatord.registry import Find, PluginSettings, Registry, installed
 from rotatord.settings import Settings
@@ -54,10 +54,12 @@ def load(
     settings: Settings | None = None,
     surroundings_factory: SurroundingsFactory | None = None,
     find: Find = installed,
+    credentials: bool = True,
 ) -> Configuration:
     """Read and check. ``settings``: what ROTATORD_* variables override; None means that the environment is not looked at.
 
-    Raises ConfigError with every mistake, each with ``file:line``.
+    ``credentials`` False: everything but those, in a moment however many there are; for a start with files whose digest
+    was brought in line before. Raises ConfigError with every mistake, each with ``file:line``.
     """
     path = Path(path)
     base_dir = str((path if path.is_dir() else path.parent).absolute())
@@ -78,7 +80,7 @@ def load(
         builder = Builder(head, now, findings)
         context = checks.Context(head, registry, base_dir)
         specs: dict[str, Spec] = {}
-        for document in files:
+        for document in files if credentials else ():
             for spec, raw, place in located(builder, document.entries(CREDENTIALS), document.file):
                 findings.troubles(raw, (), checks.troubles(context, spec, raw), place)
                 specs[spec.name] = spec
@@ -91,6 +93,19 @@ def load(
     return _configuration(
         head, over, specs=specs, renames=renames, base_dir=base_dir, digest=digest, files=[d.file for d in files]
     )
+
+
+def stamp(path: str | Path) -> str:
+    """Changes whenever a file of the configuration does; looks at sizes and dates only, so it may be asked all the time."""
+    seen = []
+    for file in files_at(Path(path)):
+        try:
+            status = file.stat()
+        except OSError as error:
+            seen.append((str(file), error.errno or 0, 0, 0))
+        else:
+            seen.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
+    return digest_of(seen)
 
 
 def _of_the_files(files: list[Document], findings: Findings) -> None:

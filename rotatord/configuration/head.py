@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+import rotatord
 from rotatord.configuration import literals
 from rotatord.configuration.document import Document, Map, Merged, plain
 from rotatord.configuration.findings import Findings
@@ -43,14 +44,19 @@ class Head:
         return set(declared) | {name for kind, name in self.broken if kind == group}
 
 
+def files_at(path: Path) -> list[Path]:
+    """The file, or the YAML files of the directory, in order."""
+    if not path.is_dir():
+        return [path]
+    return sorted(entry for entry in path.iterdir() if entry.suffix in ENDINGS and not entry.name.startswith("."))
+
+
 def documents(path: Path, findings: Findings) -> tuple[list[Document], str]:
     """The YAML files at a path and the digest of their contents."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(entry for entry in path.iterdir() if entry.suffix in ENDINGS and not entry.name.startswith("."))
-        if not files:
-            findings.add(f"{path}:1", f"holds no file that ends in {' or '.join(ENDINGS)}")
-    found, digest = [], hashlib.sha256()
+    files = files_at(path)
+    if not files:
+        findings.add(f"{path}:1", f"holds no file that ends in {' or '.join(ENDINGS)}")
+    found, digest = [], hashlib.sha256(rotatord.__version__.encode())  # another version may read the same text otherwise
     for file in files:
         try:
             text = file.read_text(encoding="utf-8")

@@ -567,3 +567,23 @@ def test_two_receivers_of_one_name_are_a_mistake(write: Write) -> None:
     """Their names tell them apart in logs."""
     receiver = "{url: 'https://x', secret: {env: X}}"
     assert "two receivers have the same name" in problems(write(f"notices: [{receiver}, {receiver}]\n" + GOOD))[0]
+
+
+def test_everything_but_the_credentials_can_be_had_alone(write: Write) -> None:
+    """The same digest, the same issuers, no credential looked at."""
+    path = write(GOOD.replace("issuer: tokens", "issuer: nowhere"))
+    head = config.load(path, find=find, credentials=False)
+    assert (head.specs, set(head.issuers), set(head.policies)) == ({}, {"tokens"}, {"default"})
+    path.write_text(GOOD)
+    assert config.load(path, find=find, credentials=False).digest == config.load(path, find=find).digest != head.digest
+
+
+def test_the_stamp_changes_with_the_files(write: Write) -> None:
+    """New text, a new file and a file that went are seen without reading any."""
+    directory = write(a=GOOD, b="")
+    first = config.stamp(directory)
+    assert config.stamp(directory) == first
+    write(b="log: {}\n")
+    second = config.stamp(directory)
+    (directory / "b.yaml").unlink()
+    assert len({first, second, config.stamp(directory), config.stamp(directory / "none")}) == 4
