@@ -23,6 +23,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rotatord.api.access import Access, Actor, peer_of
+from rotatord.api.app import PROBES
 from rotatord.api.settings import Address, ApiSettings, Tls
 from rotatord.errors import Refused
 
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES = 256 * 1024
 REQUEST_SECONDS = 30
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 WORKER_THREADS = 4
 _STOP_SECONDS = 3
 _NOBODY = Actor("nobody", frozenset())

@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +18,9 @@ from served import START, Served, listening, record, rotation
 
 from rotatord.api import pages
 from rotatord.api.access import Access, Grant, Peer, TokenGrant, peer_of
-from rotatord.api.app import create_app
-from rotatord.api.server import BODY_BYTES, PROBES
+from rotatord.api.app import PROBES
+from rotatord.api.routes import create_routes
+from rotatord.api.server import BODY_BYTES
 from rotatord.api.service import Finding, Stray
 from rotatord.api.settings import ApiSettings
 from rotatord.commands import VERBS, Right
@@ -51,7 +54,7 @@ def ask(
         answer = connection.getresponse()
         text = answer.read()
         is_json = (answer.getheader("content-type") or "").startswith("application/json")
-        return answer.status, json.loads(text) if is_json else text
+        return answer.status, json.loads(text) if is_json and text else text
     finally:
         connection.close()
 
@@ -234,6 +237,33 @@ def test_probes_tell_life_from_readiness(tmp_path: Path) -> None:
         assert get(api.path, "/healthz")[0] == 503
 
 
+def test_probes_load_no_web_framework(tmp_path: Path) -> None:
+    """A daemon that is only asked whether it is well does not pay for routes."""
+    probe = (
+        "import sys, pathlib, served, test_api\n"
+        "sys.modules.pop('rotatord.api.routes'), [sys.modules.pop(n) for n in list(sys.modules) if n.startswith('fastapi')]\n"
+        "with served.listening(served.Served(), pathlib.Path(sys.argv[1])) as api:\n"
+        "    assert test_api.get(api.path, '/healthz')[0] == test_api.get(api.path, '/metrics')[0] == 200\n"
+        "    assert 'fastapi' not in sys.modules\n"
+        "    assert test_api.get(api.path, '/v1/status')[0] == 200\n"
+    )
+    here = {"PYTHONPATH": str(Path(__file__).parent), "PATH": os.environ["PATH"]}
+    ended = subprocess.run([sys.executable, "-c", probe, tmp_path], env=here, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_journal_that_is_away_is_not_an_error_of_the_probe(tmp_path: Path) -> None:
+    """Metrics that cannot be counted are 503 with the reason."""
+
+    def fail() -> bytes:
+        raise JournalUnavailable("disk full")
+
+    with listening(Served(metrics=fail), tmp_path) as api:
+        status, body = get(api.path, "/metrics")
+        assert (status, body["findings"][0]["detail"]) == (503, "disk full")
+        assert ask(Unix(api.path), "HEAD", "/healthz")[0] == 200
+
+
 def test_readiness_asks_the_disk_only_now_and_then() -> None:
     """A probe every second does not write every second, and a journal that cannot be written is not ready."""
     served = Served()
@@ -262,8 +292,8 @@ def test_readiness_asks_the_disk_only_now_and_then() -> None:
 
 def routes() -> list[tuple[str, str]]:
     """Every route of the API with its method, filled in."""
-    found = []
-    for route in create_app(Served().service).routes:
+    found = [("GET", url) for url in sorted(PROBES)]
+    for route in create_routes(Served().service).routes:
         url = getattr(route, "path", "").replace("{name:path}", "dns").replace("{verb}", "rotate")
         found.extend((method, url) for method in getattr(route, "methods", ()) if method != "HEAD")
     return found
