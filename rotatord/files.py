@@ -15,7 +15,7 @@ import pwd
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rotatord.clock import Clock
@@ -30,7 +30,7 @@ _INVALID = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.
 class Content:
     """What a file holds, and which file it is."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     inode: int
     modified_ns: int
 

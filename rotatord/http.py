@@ -12,6 +12,7 @@ import http.client
 import io
 import ipaddress
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -38,6 +39,7 @@ _PRIVATE = tuple(
 )
 # Where clouds answer credentials to whoever asks: never covered by "private", only by naming the network.
 _METADATA = tuple(ipaddress.ip_network(text) for text in ("169.254.0.0/16", "100.100.100.200/32", "fd00:ec2::/32", "fe80::/10"))
+_KEY_LIKE = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~.-]{16,}")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -132,13 +134,15 @@ def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def shown(url: str) -> str:
-    """A URL as messages may show it: without user, query and fragment, any of which may hold a secret."""
+    """A URL as messages may show it: without user, query and fragment, and without steps of the path that look like keys
+    (some services give out URLs that are all that it takes to post to them)."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "(malformed URL)"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    path = "/".join("..." if _KEY_LIKE.fullmatch(step) else step for step in parts.path.split("/"))
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
 
 
 class Outgoing:

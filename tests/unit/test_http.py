@@ -291,6 +291,9 @@ def test_other_urls_are_invalid(url: str) -> None:
 def test_messages_show_no_query_and_no_user() -> None:
     """What may hold a secret is left out of what is shown."""
     assert shown("https://user:word@host.example:8443/path?token=abc#x") == "https://host.example:8443/path"
+    assert shown("https://hooks.example/services/T01/x8Jk2mQp4Lz7Rt9Wv1") == "https://hooks.example/services/T01/..."
+    assert shown("http://host/.well-known/rotatord") == "http://host/.well-known/rotatord"
+    assert shown("http://[::1]:80000/") == "(malformed URL)"
 
 
 def test_settings_make_a_caller() -> None:
