@@ -18,6 +18,7 @@ from rotatord.ops import Context, Op, ask, holds, open_rotation, read, tell
 from rotatord.ports import Instance, LastUsed, Published
 from rotatord.steps.publish import last_written
 from rotatord.steps.reload import describe, fact_of
+from rotatord.steps.slots import kind
 
 Found = Generator[Op, Any, list[Evidence]]
 CheckFunction = Callable[[Context, Record], Found]
@@ -83,8 +84,11 @@ def destinations_hold(ctx: Context, record: Record) -> Found:
             continue
         held = yield from read(ctx.plugins.backend(destination.backend), destination, Slot.CURRENT)
         good = holds(ctx, held, subject, names)
-        detail = f"holds {subject.label}" if good else "does not hold the version any more: it was changed by somebody else"
-        found.append(_evidence(ctx, "destinations_hold", destination.id, Verdict.PASS if good else Verdict.WAIT, detail))
+        seen = "" if good else kind(ctx, record, held, names).value
+        detail = f"holds {subject.label}" if good else f"does not hold {subject.label} any more: {seen}"
+        found.append(
+            _evidence(ctx, "destinations_hold", destination.id, Verdict.PASS if good else Verdict.WAIT, detail, {"holds": seen})
+        )
     return found
 
 
@@ -130,21 +134,21 @@ def _unproven(ctx: Context, record: Record, why: str, name: str) -> Evidence:
 
 
 def _judge(
-    ctx: Context, record: Record, consumer: ConsumerSpec, kind: str, published: Published, instances: list[Instance]
+    ctx: Context, record: Record, consumer: ConsumerSpec, proof: str, published: Published, instances: list[Instance]
 ) -> list[Evidence]:
     rotation = open_rotation(record)
     if not instances:
         idle = rotation.plan.policy.idle == "pass"
         detail = "no instance runs" + (" (idle: pass)" if idle else "; the policy says to hold")
         return [_evidence(ctx, "consumers_proven", consumer.name, Verdict.PASS if idle else Verdict.WAIT, detail)]
-    return [_judge_one(ctx, record, consumer, kind, published, instance) for instance in instances]
+    return [_judge_one(ctx, record, consumer, proof, published, instance) for instance in instances]
 
 
 def _judge_one(
-    ctx: Context, record: Record, consumer: ConsumerSpec, kind: str, published: Published, instance: Instance
+    ctx: Context, record: Record, consumer: ConsumerSpec, proof: str, published: Published, instance: Instance
 ) -> Evidence:
     name = f"{consumer.name}/{instance.id}"
-    facts: JsonMap = {"version": instance.version, "wanted": published.label, "kind": kind}
+    facts: JsonMap = {"version": instance.version, "wanted": published.label, "proof": proof}
     result, detail = Verdict.WAIT, "does not say which version it runs on"
     if instance.refused == published.label:
         result, detail = Verdict.FAIL, f"says that it could not load {published.label}"
@@ -152,12 +156,12 @@ def _judge_one(
         result, detail = Verdict.PASS, f"attests {published.label}"
     elif instance.version is not None:
         detail = f"runs on {instance.version}, not yet on {published.label}"
-    elif kind == "rollout" and instance.created_at is not None:
+    elif proof == "rollout" and instance.created_at is not None:
         if instance.created_at > published.at and not instance.terminating:
             result, detail = Verdict.PASS, "started after the destination was read back"
         else:
             detail = "started before the destination was read back and may still hold the old version"
-    elif kind == "polling" and consumer.refresh_within is not None:
+    elif proof == "polling" and consumer.refresh_within is not None:
         due = published.at + consumer.refresh_within
         passed = ctx.now() >= due
         result = Verdict.PASS if passed else Verdict.WAIT

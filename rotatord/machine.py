@@ -44,6 +44,7 @@ class Row:
     failed: Place | str  # a place, HALTED, or STAYS
     limit: str | None  # the policy field that bounds the time in this place
     next_wave: Place | None = None  # where success leads while waves remain
+    drifted: Place | None = None  # where it leads when a destination lost what was published: publish again
 
 
 def _place(state: State, way: Way) -> Place:
@@ -60,18 +61,30 @@ TABLE: dict[Place, Row] = {
     _place(State.PROVEN, _F): Row(Step.PUBLISH, _place(State.PUBLISHED, _F), _BACK_FROM_HERE, "publish_within"),
     _place(State.PUBLISHED, _F): Row(Step.RELOAD, _place(State.RELOADED, _F), _BACK_FROM_HERE, "reload_within"),
     _place(State.RELOADED, _F): Row(
-        Step.VERIFY, _place(State.VERIFIED, _F), _BACK_FROM_HERE, "verify_within", _place(State.PROVEN, _F)
+        Step.VERIFY,
+        _place(State.VERIFIED, _F),
+        _BACK_FROM_HERE,
+        "verify_within",
+        _place(State.PROVEN, _F),
+        _place(State.PROVEN, _F),
     ),
-    _place(State.VERIFIED, _F): Row(Step.AUTHORISE, _place(State.COMPLETED, _F), STAYS, None),
+    _place(State.VERIFIED, _F): Row(Step.AUTHORISE, _place(State.COMPLETED, _F), STAYS, None, drifted=_place(State.PROVEN, _F)),
     _place(State.STAGED, _B): Row(Step.PROVE, _place(State.PROVEN, _B), HALTED, "prove_within"),
     _place(State.PROVEN, _B): Row(Step.PUBLISH, _place(State.PUBLISHED, _B), HALTED, "publish_within"),
     _place(State.PUBLISHED, _B): Row(Step.RELOAD, _place(State.RELOADED, _B), HALTED, "reload_within"),
-    _place(State.RELOADED, _B): Row(Step.VERIFY, _DISCARD, HALTED, "verify_within", _place(State.PROVEN, _B)),
+    _place(State.RELOADED, _B): Row(
+        Step.VERIFY, _DISCARD, HALTED, "verify_within", _place(State.PROVEN, _B), _place(State.PROVEN, _B)
+    ),
     _place(State.DISCARDING, _B): Row(Step.DISCARD, _place(State.ROLLED_BACK, _B), HALTED, None),
     _place(State.PROVEN, _R): Row(Step.PUBLISH, _place(State.PUBLISHED, _R), HALTED, "publish_within"),
     _place(State.PUBLISHED, _R): Row(Step.RELOAD, _place(State.RELOADED, _R), HALTED, "reload_within"),
     _place(State.RELOADED, _R): Row(
-        Step.VERIFY, _place(State.COMPLETED, _R), HALTED, "verify_within", _place(State.PROVEN, _R)
+        Step.VERIFY,
+        _place(State.COMPLETED, _R),
+        HALTED,
+        "verify_within",
+        _place(State.PROVEN, _R),
+        _place(State.PROVEN, _R),
     ),
 }
 
@@ -91,6 +104,8 @@ def diagram() -> str:
         lines.append(f"    {name(place)} --> {name(row.ok)}: {row.step.value}")
         if row.next_wave:
             lines.append(f"    {name(place)} --> {name(row.next_wave)}: next wave")
+        if row.drifted:
+            lines.append(f"    {name(place)} --> {name(row.drifted)}: drifted")
         if row.failed != STAYS:
             lines.append(f"    {name(place)} --> {name(row.failed)}: fails")
     lines.append("    verified_forward --> staged_back: unhealthy or rollback")

@@ -326,6 +326,7 @@ class Rotation:
     intents: tuple[MintIntent, ...] = ()
     leg: int = 0
     wave: int = 0  # index into plan.waves
+    drifts: int = 0  # how often it published again because a destination had lost the version
     reached: int = 0  # the highest wave published forward: the way back covers as many
     touched: bool = False  # the publish intent: from here on a destination may hold the new version
     written: tuple[Written, ...] = ()

@@ -75,6 +75,19 @@ def succeed(record: Record, now: datetime) -> Record:
     return enter(record, entry.ok, now)
 
 
+def publish_again(record: Record, now: datetime) -> Record:
+    """A destination lost what was published: publish once more, as a new leg, so that everything is written anew."""
+    rotation = open_rotation(record)
+    to = row(rotation).drifted
+    assert to is not None, "only places after publish can see drift"
+    record = with_rotation(record, leg=rotation.leg + 1, drifts=rotation.drifts + 1, wave=0, reached=_furthest(rotation))
+    return enter(with_rotation(record, timer=None), to, now)
+
+
+def _furthest(rotation: Rotation) -> int:
+    return rotation.reached if rotation.way is Way.BACK else max(rotation.reached, rotation.wave)
+
+
 def plan(
     record: Record, reason: Reason, now: datetime, ids: Ids, actor: str, *, hard_deadline: datetime | None = None
 ) -> Record:
@@ -149,7 +162,7 @@ def turn_back(record: Record, why: str, now: datetime) -> Record:
     """Undo: before anything was published, discard; afterwards restore the base. The caller asked why_no_way_back."""
     rotation = open_rotation(record)
     to = Place(State.STAGED, Way.BACK) if rotation.touched else Place(State.DISCARDING, Way.BACK)
-    record = with_rotation(record, rollback=why, reached=rotation.wave)
+    record = with_rotation(record, rollback=why, reached=_furthest(rotation))
     return enter(record, to, now)
 
 

@@ -14,26 +14,27 @@ from typing import Any
 from rotatord import moves
 from rotatord.clock import elapsed
 from rotatord.gates import Gate, evaluate, verdict
-from rotatord.model import Record, Rotation, Slot, Suspension, Verdict
+from rotatord.model import Evidence, Record, Rotation, Slot, Suspension, Verdict
 from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, read, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
-from rotatord.steps.verify import overridden, override, reasons, summary
+from rotatord.steps.verify import lost, overridden, override, publish_again, reasons, summary
 
 HOLD_WAIT_SECONDS = 30.0
+LOOK_AT_LEAST = timedelta(seconds=30)
 
 
 def authorise(ctx: Context, record: Record) -> Unit:
     """From ``verified`` to ``completed``; stays verified, never revokes silently, while anything is missing."""
     gate: Gate = ctx.gate
-    record, waiting = _run_timer(ctx, record)
-    if waiting is not None:
-        return waiting
+    record = _timed(ctx, record)
     evidence = yield from evaluate(ctx, record, gate.authorise)
     result = verdict(evidence)
     rotation = open_rotation(record)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
+    if places := lost(record, evidence):
+        return (yield from publish_again(ctx, record, places))
     why = override(ctx, record)
     passed = result is Verdict.PASS or overridden(why, evidence)
     if result is Verdict.FAIL and not passed:
@@ -56,29 +57,24 @@ def authorise(ctx: Context, record: Record) -> Unit:
     return Done(record)
 
 
-def _run_timer(ctx: Context, record: Record) -> tuple[Record, Wait | None]:
-    """Start the overlap, or wait for it. Clocks that disagree start it again: the overlap stretches, it never shrinks."""
+def _timed(ctx: Context, record: Record) -> Record:
+    """Start the overlap. Clocks that disagree start it again: the overlap stretches, it never shrinks."""
     rotation = open_rotation(record)
-    overlap = rotation.plan.policy.overlap
-    if rotation.base is None or moves.compromised(record, rotation.base):
-        overlap = timedelta(0)
     now = ctx.instant()
-    passed = None if rotation.timer is None else elapsed(rotation.timer, now, overlap)
-    if passed is None:
-        record = changed(record, timer=now)
-        if overlap:
-            return record, Wait(record, now.wall + overlap, f"both versions work side by side for {overlap}")
-    elif passed is False:
-        assert rotation.timer is not None
-        left = overlap - timedelta(seconds=now.monotonic - rotation.timer.monotonic)
-        until = now.wall + max(left, timedelta(milliseconds=10))
-        return record, Wait(record, until, f"both versions work side by side for {overlap}")
-    return record, None
+    if rotation.timer is None or elapsed(rotation.timer, now, timedelta(0)) is None:
+        return changed(record, timer=now)
+    return record
 
 
-def _next_look(ctx: Context, rotation: Rotation, evidence: list[Any]) -> datetime:
-    held = any(item.check == "no_hold" and item.verdict is Verdict.WAIT for item in evidence)
-    return soon(ctx, HOLD_WAIT_SECONDS) if held else ctx.now() + rotation.plan.policy.poll
+def _next_look(ctx: Context, rotation: Rotation, evidence: list[Evidence]) -> datetime:
+    """Holds are looked at now and then; an overlap ten times, so that what goes wrong in it is seen while it can be
+    undone; everything else as often as the policy says."""
+    waiting = {item.check for item in evidence if item.verdict is Verdict.WAIT}
+    if waiting == {"overlap_passed"} and rotation.timer is not None:
+        overlap = rotation.plan.policy.overlap
+        left = overlap - timedelta(seconds=ctx.instant().monotonic - rotation.timer.monotonic)
+        return ctx.now() + max(min(left, max(overlap / 10, LOOK_AT_LEAST)), timedelta(milliseconds=10))
+    return soon(ctx, HOLD_WAIT_SECONDS) if "no_hold" in waiting else ctx.now() + rotation.plan.policy.poll
 
 
 def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:

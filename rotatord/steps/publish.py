@@ -79,7 +79,8 @@ def _value(ctx: Context, record: Record, subject: Version) -> Generator[Op, Any,
     rotation = open_rotation(record)
     if rotation.way is Way.FORWARD:
         staged: Secret | None = yield from fields_at(ctx, rotation.plan, Slot.PENDING, subject)
-        return staged
+        if staged is not None:
+            return staged
     found: Secret | None = yield from find_fields(ctx, rotation.plan, subject)
     return found
 

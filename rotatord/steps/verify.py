@@ -18,6 +18,8 @@ def verify(ctx: Context, record: Record) -> Unit:
     result = verdict(evidence)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
+    if places := lost(record, evidence):
+        return (yield from publish_again(ctx, record, places))
     why = override(ctx, record)
     if result is not Verdict.PASS and overridden(why, evidence):
         event = ctx.event(record, "verify", "overridden", rotation.subject, why=why, **summary(evidence))
@@ -57,6 +59,26 @@ def overridden(why: str, evidence: list[Evidence]) -> bool:
     """An override passes over consumers only: the new version must be at every destination, and holds still count."""
     blocking = {item.check for item in evidence if item.verdict is not Verdict.PASS}
     return bool(why) and blocking <= {"consumers_proven", "consumers_healthy"}
+
+
+MOST_DRIFTS = 3
+OURS_TO_RESTORE = {"missing", "ours_older", "current"}
+
+
+def lost(record: Record, evidence: list[Evidence]) -> list[str]:
+    """Destinations that no longer hold the subject and hold nothing of somebody else's: they are written again."""
+    if open_rotation(record).drifts >= MOST_DRIFTS:
+        return []
+    missing = [item for item in evidence if item.check == "destinations_hold" and item.verdict is not Verdict.PASS]
+    if any(item.facts.get("holds") not in OURS_TO_RESTORE for item in missing):
+        return []
+    return [item.subject for item in missing]
+
+
+def publish_again(ctx: Context, record: Record, places: list[str]) -> Unit:
+    """Commit the way back to publish."""
+    event = ctx.event(record, "publish", "drifted", open_rotation(record).subject, destinations=places)
+    return Done((yield from commit(moves.publish_again(record, ctx.now()), event)))
 
 
 def reasons(evidence: list[Evidence]) -> str:

@@ -215,14 +215,13 @@ class Simulator:
         """Let time pass to the next thing that happens, at most ``most`` seconds, and let it happen."""
         clock = self.world.clock
         moments = [late.at for late in self.late]
-        due = self.journal.next_due()
-        if due is not None:
-            moments.append(due)
         for consumer in self.world.consumers.values():
             moments += [at for copy in consumer.copies for at in (copy.loads_at, copy.polls_at, copy.ends_at) if at]
-        nearest = min(moments, default=None)
-        seconds = most if nearest is None else (nearest - clock.now()).total_seconds()
-        clock.advance(min(max(seconds, 0.05), most))
+        waits = [(at - clock.outside()).total_seconds() for at in moments]  # theirs is another clock than ours
+        due = self.journal.next_due()
+        if due is not None:
+            waits.append((due - clock.now()).total_seconds())
+        clock.advance(min(max(min(waits, default=most), 0.05), most))
         self._land()
         self.world.tick()
         worked = False

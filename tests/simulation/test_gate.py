@@ -1,0 +1,123 @@
+"""Each check of the gate stops something. With one left out, the very thing happens that it is there to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rotatord.gates import GATE, Gate
+from rotatord.model import Slot, State
+from rotatord.testing.powers import FullIssuer
+from rotatord.testing.simulator import Simulator
+from rotatord.testing.world import World
+from tests.simulation.scenarios import NAME, SECOND, policy, traits
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """A story in which the check must stop the pivot; ``happened`` says whether it did not."""
+
+    check: str
+    settings: dict[str, Any]
+    strike: Callable[[Simulator], None]
+
+
+def _verified(sim: Simulator) -> bool:
+    rotation = sim.record(NAME).rotation
+    return rotation is not None and rotation.state is State.VERIFIED
+
+
+def _until_verified(sim: Simulator) -> None:
+    for _ in range(300):
+        if _verified(sim) or sim.record(NAME).generation > 1 and sim.record(NAME).rotation is None:
+            return
+        sim.step(1.0)
+
+
+def _overwritten(sim: Simulator) -> None:
+    """During the overlap somebody writes a value of theirs at the second destination."""
+    sim.request("rotate", NAME)
+    _until_verified(sim)
+    copy = sim.record(NAME).spec.destinations[1]
+    sim.world.backends["store"].tamper(copy, {"TOKEN": "somebody-else's"}, slot=Slot.CURRENT)
+
+
+def _not_applied(sim: Simulator) -> None:
+    """The consumer accepts the reload and goes on with the old version."""
+    sim.world.consumers["app"].applies_after = None
+    sim.request("rotate", NAME)
+
+
+def _breaks(sim: Simulator) -> None:
+    """The consumer loads the new version, and breaks on it."""
+    good = sim.record(NAME).generation
+    sim.world.checks["app-health"].breaks = lambda label: int(label.split("-")[0]) > good
+    sim.request("rotate", NAME)
+
+
+def _slow(sim: Simulator) -> None:
+    """Nothing happens but that the overlap has to be waited for."""
+    sim.request("rotate", NAME)
+
+
+def _used(sim: Simulator) -> None:
+    """A reader that nobody declared goes on using the old version."""
+    sim.world.add_consumer("undeclared", sim.world.issuers["issuer"], sim.record(NAME).spec.home, health=False)
+    sim.request("rotate", NAME)
+
+
+def _held(sim: Simulator) -> None:
+    """A person sets a hold a moment before the pivot."""
+    sim.request("rotate", NAME)
+    _until_verified(sim)
+    until = sim.world.clock.now() + timedelta(hours=2)
+    sim.request("hold", NAME, owner="me", until=until.isoformat(), reason="release day")
+
+
+DANGERS = (
+    Danger("destinations_hold", {"overlap": 30 * SECOND}, _overwritten),
+    Danger("consumers_proven", {"verify_within": timedelta(hours=5), "suspend": False}, _not_applied),
+    Danger("consumers_healthy", {}, _breaks),
+    Danger("overlap_passed", {"overlap": timedelta(hours=2)}, _slow),
+    Danger("base_idle", {"still_used": "hold", "idle_for": 30 * SECOND, "suspend": False}, _used),
+    Danger("no_hold", {"overlap": 20 * SECOND}, _held),
+)
+
+
+def pivoted(danger: Danger, gate: Gate) -> bool:
+    """Whether the second version became the only one within an hour of the danger."""
+    world = World(7)
+    issuer = world.add_issuer(kind=FullIssuer, traits=traits())
+    world.add_backend()
+    home, second = world.destination(NAME), world.destination(f"{NAME}-copy")
+    world.add_consumer("app", issuer, home)
+    spec = world.spec(NAME, policy=policy(on_drift="hold", **danger.settings), destinations=(home, second))
+    sim = Simulator(world, gate=gate)
+    sim.declare(spec)
+    sim.settle(NAME, 24 * 3600.0)
+    danger.strike(sim)
+    sim.run(3600.0)
+    current = sim.record(NAME).current
+    assert current is not None
+    return current.generation > 1
+
+
+@pytest.mark.parametrize("danger", DANGERS, ids=lambda danger: danger.check)
+def test_the_gate_stops_it(danger: Danger) -> None:
+    """With the whole gate the old version is not authorised to die."""
+    assert not pivoted(danger, GATE)
+
+
+@pytest.mark.parametrize("danger", DANGERS, ids=lambda danger: danger.check)
+def test_without_the_check_it_happens(danger: Danger) -> None:
+    """With just this check left out it is, so the test above can fail."""
+    assert pivoted(danger, GATE.without(danger.check))
+
+
+def test_every_check_has_its_danger() -> None:
+    """No check is in the gate without a story of what it stops."""
+    assert {check.name for check in GATE.authorise} == {danger.check for danger in DANGERS}
