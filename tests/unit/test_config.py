@@ -1,16 +1,21 @@
 """The configuration: what a good one becomes, and that every mistake of a bad one is told at once with its line."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from fake_plugins import find
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rotatord import config
 from rotatord.configuration import document, literals, manual
-from rotatord.errors import ConfigError
+from rotatord.configuration.schema import ConsumerSection, CredentialSection, DestinationSection, HeadSection, PolicySection
+from rotatord.errors import ConfigError, Problem
 from rotatord.model import HealthSpec, Window
 from rotatord.settings import Settings
 
@@ -587,3 +592,87 @@ def test_the_stamp_changes_with_the_files(write: Write) -> None:
     second = config.stamp(directory)
     (directory / "b.yaml").unlink()
     assert len({first, second, config.stamp(directory), config.stamp(directory / "none")}) == 4
+
+
+SCRAPS = st.sampled_from(
+    [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        " ",
+        "\n",
+        "- ",
+        "~",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!!str ",
+        "'",
+        '"',
+        "|",
+        "0",
+        "-1",
+        "1e9",
+        "true",
+        "\t",
+        "#",
+        "---\n",
+        "é",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def lost(text: str) -> list[Problem]:
+    """Loads a text; the problems without a place. Anything else than ConfigError escapes and fails the test."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "r.yaml")
+        path.write_text(text)
+        try:
+            config.load(path, find=find)
+        except ConfigError as error:
+            return [problem for problem in error.problems if not problem.place.startswith(f"{path}:")]
+    return []
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.integers(0, len(GOOD)), cut=st.integers(0, 12), scraps=st.lists(SCRAPS, max_size=4))
+def test_no_text_is_answered_with_anything_but_lines(place: int, cut: int, scraps: list[str]) -> None:
+    """However a file is mangled, the answer is a list of places and sentences."""
+    assert lost(GOOD[:place] + "".join(scraps) + GOOD[place + cut :]) == []
+
+
+PLACES = sorted(
+    {(section, key) for section, model in (("head", HeadSection), ("policy", PolicySection)) for key in model.model_fields}
+    | {("credential", key) for key in CredentialSection.model_fields}
+    | {("destination", key) for key in DestinationSection.model_fields}
+    | {("consumer", key) for key in ConsumerSection.model_fields}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.sampled_from(PLACES), value=JSON)
+def test_no_value_anywhere_is_answered_with_anything_but_lines(place: tuple[str, str], value: object) -> None:
+    """Whatever stands at whatever key."""
+    section, key = place
+    consumer: dict[str, object] = {"type": "observe", "refresh_within": "1m"}
+    destination: dict[str, object] = {"backend": "files", "path": "/dns", "keys": {"TOKEN": "token"}}
+    credential: dict[str, object] = {"name": "dns", "issuer": "tokens", "destinations": [destination], "consumers": [consumer]}
+    policy: dict[str, object] = {"renew_before": "7d"}
+    whole: dict[str, object] = {
+        "issuers": {"tokens": {"type": "fake"}},
+        "backends": {"files": {"type": "fake"}},
+        "policies": {"default": policy},
+        "credentials": [credential],
+    }
+    chosen = {"head": whole, "policy": policy, "credential": credential, "destination": destination, "consumer": consumer}[
+        section
+    ]
+    chosen[key] = value
+    assert lost(json.dumps(whole, ensure_ascii=False)) == []
