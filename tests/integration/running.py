@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from rotatord.cli.client import Client, NoDaemonError, Place, credential_path
+
 READY_SECONDS = 30.0
 ROTATORD = str(Path(sys.executable).with_name("rotatord"))
 
@@ -53,7 +55,7 @@ class Installation:
                 env=self._environment(),
                 cwd=self.directory,
             )
-        self.until(lambda: self.ask("status", "-o", "json").returncode in {0, 1}, "answer")
+        self.until(self.answers, "answer")
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """End the daemon; its exit code."""
@@ -93,6 +95,77 @@ class Installation:
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout + answer.stderr
 
+    # --- the same over the socket, without a process for each question -------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """The API of this daemon."""
+        return Client(Place(state_dir=str(self.state)), timeout=30.0)
+
+    def answers(self) -> bool:
+        """Whether the daemon is there to talk to."""
+        try:
+            self.client.get("/v1/status", limit=1)
+        except NoDaemonError:
+            return False
+        return True
+
+    def row(self, name: str) -> dict[str, Any]:
+        """How one credential stands."""
+        row: dict[str, Any] = self.client.get(credential_path(name))["credentials"][0]
+        return row
+
+    def command(self, verb: str, name: str, **arguments: Any) -> None:
+        """Ask for something; an Ending says why not."""
+        self.client.post(f"{credential_path(name)}/commands/{verb}", arguments)
+
+    def events(self, name: str, action: str = "", outcome: str = "") -> list[dict[str, Any]]:
+        """The credential's events so far, of one action and outcome where asked."""
+        found: list[dict[str, Any]] = []
+        after = 0
+        while page := self.client.get("/v1/events", credential=name, after=after, limit=1000)["events"]:
+            found += [event for event in page if action in {"", event["action"]} and outcome in {"", event["outcome"]}]
+            after = page[-1]["seq"]
+        return found
+
+    def until_row(
+        self, name: str, reached: Callable[[dict[str, Any]], bool], what: str, seconds: float = 60.0
+    ) -> dict[str, Any]:
+        """Poll one credential until its row is as wanted; returns that row."""
+        rows: list[dict[str, Any]] = [{}]
+
+        def there() -> bool:
+            rows[0] = self.row(name)
+            return reached(rows[0])
+
+        self.until(there, f"{what} ({name})", seconds)
+        return rows[0]
+
+    def until_quiet(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until nothing is open and nothing owed, with a version there."""
+        return self.until_row(name, lambda row: row["state"] == "quiet", "become quiet", seconds)
+
+    def rotated(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
+        """One more rotation, to its very end; the row then. Fails unless it completed."""
+        before = self.row(name)["last_rotation"]
+        self.command("rotate", name)
+
+        def over(row: dict[str, Any]) -> bool:
+            assert not row["halt"], row["halt"]
+            last = row["last_rotation"]
+            return row["state"] == "quiet" and last is not None and (before is None or last["id"] != before["id"])
+
+        row = self.until_row(name, over, "rotate", seconds)
+        assert row["last_rotation"]["state"] == "completed", row["last_rotation"]
+        return row
+
+    def hang_up(self, config: str) -> None:
+        """Put another configuration in place and tell the daemon; it may refuse it."""
+        assert self.daemon is not None
+        self.config = config
+        self.config_file.write_text(config)
+        self.daemon.send_signal(signal.SIGHUP)
+
     def until(self, reached: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
         """Poll until it holds; fails with the daemon's output when it does not in time, or the daemon is gone."""
         deadline, pause = time.monotonic() + seconds, threading.Event()
@@ -101,7 +174,7 @@ class Installation:
                 return
             if self.daemon is None or self.daemon.poll() is not None:
                 break
-            pause.wait(0.1)
+            pause.wait(0.05)
         raise AssertionError(f"the daemon did not {what} within {seconds} s:\n{self.output.read_text()[-4000:]}")
 
     def _environment(self) -> dict[str, str]:
