@@ -13,6 +13,7 @@ from typing import Any
 
 from rotatord import policy
 from rotatord.clock import Instant
+from rotatord.durations import spell
 from rotatord.machine import TABLE, Place, Row
 from rotatord.model import Debt, JsonMap, Owing, Record, Rotation, Standing, State, Version, Way
 
@@ -305,7 +306,7 @@ def _notes(record: Record) -> list[str]:
         if consumer.refresh_within is not None and len(spec.waves) > 1
     ]
     if spec.policy.unproven_overlap is not None:
-        notes.append(f"consumers without proof are believed after {spec.policy.unproven_overlap}")
+        notes.append(f"consumers without proof are believed after {spell(spec.policy.unproven_overlap)}")
     if spec.policy.allow_downtime:
         notes.append("minting ends the old value at once: there is downtime")
     if record.standing is Standing.UNMANAGED:

@@ -15,7 +15,7 @@ from rotatord.why import why
 EVENTS_SCHEMA = "rotatord.events/v1"
 STRAYS_SCHEMA = "rotatord.strays/v1"
 CHECK_SCHEMA = "rotatord.check/v1"
-_HISTORY = 100  # events of the last rotation that ``why`` shows
+_HISTORY = 200  # events since the last rotation was planned that ``why`` shows
 _LOOK_BACK = 1000  # among so many of the credential's latest
 _PAGE = 1000
 
@@ -84,11 +84,14 @@ def check(service: Service, names: Sequence[str]) -> JsonMap:
 
 
 def history(service: Service, record: Record) -> list[Event]:
-    """The events of the open or last rotation, oldest first: a rotation that has ended lives on in them."""
+    """What happened since the open or last rotation was planned, oldest first: a rotation that has ended, and the death of
+    what it replaced, live on in the events."""
     wanted = record.rotation.id if record.rotation else record.last.id if record.last else None
     if wanted is None:
         return []
-    return [event for event in latest(service, record.name, _LOOK_BACK) if event.rotation == wanted][-_HISTORY:]
+    found = latest(service, record.name, _LOOK_BACK)
+    first = next((place for place, event in enumerate(found) if event.rotation == wanted), len(found))
+    return found[first:][:_HISTORY]
 
 
 def latest(service: Service, name: str | None, count: int) -> list[Event]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rotatord.cli.client import Client, credential_path
+from rotatord.cli.client import Client, NoDaemonError, credential_path
 from rotatord.cli.output import line, printable
 from rotatord.clock import Clock
 
 JsonMap = dict[str, Any]
 POLL_SECONDS = 0.5
+AWAY_SECONDS = 60.0  # a daemon that restarts is back sooner, and its rotations go on
 # The way of a rotation as far as a bar can show it.
 STAGES = ("asked", "planned", "staged", "proven", "published", "reloaded", "verified", "completed")
 
@@ -118,17 +119,27 @@ class Following:
         self.read = lambda name: self.client.get(credential_path(name))["credentials"][0]
 
     def until_over(self, shown: Shown) -> bool:
-        """Watch; False when the patience ran out first."""
+        """Watch; False when the patience ran out first. Raises NoDaemonError when the daemon went away and stayed away."""
         started, never = self.clock.monotonic(), threading.Event()
+        answered = started
         while True:
-            open_ones = [(name, watch) for name, watch in self.watches.items() if not watch.outcome]
-            for name, watch in open_ones:
-                seen = watch.see(self.read(name))
-                if seen != watch.shown:
-                    watch.shown = seen
-                    shown.at(name, *seen)
+            try:
+                self._look(shown)
+                answered = self.clock.monotonic()
+            except NoDaemonError:
+                if self.clock.monotonic() - answered >= AWAY_SECONDS:
+                    raise
             if all(watch.outcome for watch in self.watches.values()):
                 return True
             if self.patience_seconds is not None and self.clock.monotonic() - started >= self.patience_seconds:
                 return False
             self.clock.wait(never, POLL_SECONDS)
+
+    def _look(self, shown: Shown) -> None:
+        for name, watch in self.watches.items():
+            if watch.outcome:
+                continue
+            seen = watch.see(self.read(name))
+            if seen != watch.shown:
+                watch.shown = seen
+                shown.at(name, *seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from typing import Annotated, Any
 
@@ -155,6 +156,7 @@ def _follow(source: Source, name: str | None, page: JsonMap, output: Form) -> No
     while True:
         for event in page["events"]:
             line(json.dumps(event, ensure_ascii=False) if output is Form.JSON else _event(event))
+        sys.stdout.flush()
         SystemClock().wait(never, _FOLLOW_SECONDS)
         page = source.events(name, after=page["last"])
 
@@ -218,7 +220,7 @@ def _explain(page: JsonMap) -> None:
         if rotation["rollback"]:
             line(f"  it turned back: {printable(rotation['rollback'])}")
         for item in rotation["gate"]:
-            line(f"  {item['verdict']:<5} {item['check']} {item['subject']}: {printable(item['detail'])}")
+            line(f"  {_decision(item)}")
     _section("live", [f"{item['version']} {', '.join(item['roles'])}" for item in page["live"]])
     _section("owed", [_owed(debt, item) for debt in page["ledger"] for item in debt["owed"]])
     _section("cannot tell", page["status"]["cannot_tell"])
@@ -234,9 +236,12 @@ def _explain(page: JsonMap) -> None:
         ],
     )
     if page["history"]:
-        line("  its open or last rotation:")
+        line("  since its open or last rotation was planned:")
         for event in page["history"]:
-            line(f"    {_event(event)}")
+            ours = event["actor"] == "rotatord"
+            line(f"    {_event(event | {'credential': '', 'rotation': '', 'reason': ''} | ({'actor': ''} if ours else {}))}")
+            for item in _decisions(event):
+                line(f"        {_decision(item)}")
 
 
 def _section(title: str, lines: list[str]) -> None:
@@ -253,11 +258,24 @@ def _owed(debt: JsonMap, item: JsonMap) -> str:
 
 def _events(events: list[JsonMap]) -> None:
     for event in events:
-        line(_event(event))
+        line(_event(event | {"credential": event["credential"] or "*"}))
 
 
 def _event(event: JsonMap) -> str:
-    what = [event["time"], event["credential"] or "*", event["action"], event["outcome"]]
-    what.extend(f"{key}={event[key]}" for key in ("version", "rotation", "reason", "actor") if event[key])
-    what.extend(f"{key}={_shown(value)}" for key, value in event["evidence"].items())
-    return printable(" ".join(what))
+    what = [event["time"], event["credential"], event["action"], event["outcome"]]
+    known = {key: event[key] for key in ("version", "rotation", "reason", "actor") if event[key]}
+    evidence = event["evidence"]
+    if _decisions(event):
+        evidence = evidence | {"evidence": f"{len(_decisions(event))} checks"}
+    what.extend(f"{key}={_shown(value)}" for key, value in (evidence | known).items())
+    return printable(" ".join(filter(None, what)))
+
+
+def _decisions(event: JsonMap) -> list[JsonMap]:
+    """What the gate saw, where the event is about a decision of it."""
+    found = event["evidence"].get("evidence")
+    return found if isinstance(found, list) and all(isinstance(item, dict) and "verdict" in item for item in found) else []
+
+
+def _decision(item: JsonMap) -> str:
+    return printable(f"{item['verdict']:<5} {item['check']} {item['subject']}: {item['detail']}")

