@@ -51,7 +51,7 @@ class Address(BaseModel):
     path: str = Field(min_length=1)
     format: Literal["dotenv", "json", "yaml", "raw", "template"] | None = None  # default: from the name's ending
     template: str | None = None  # a file with {{ key }} in it
-    mode: int | str = "0600"
+    mode: int | str = Field(default="0600", validate_default=True)
     owner: str | int | None = None
     group: str | int | None = None
 

@@ -129,6 +129,12 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         made(tmp_path, rooot="/x")
 
 
+def test_a_file_is_private_unless_said_otherwise(backend: FileBackend, tmp_path: Path) -> None:
+    """Without a mode the owner may read and write, and nobody else may anything."""
+    put(backend, at("x.env"))
+    assert stat.S_IMODE((tmp_path / "x.env").stat().st_mode) == 0o600
+
+
 def test_mode_and_owner_are_set_before_readers_see_the_file(backend: FileBackend, tmp_path: Path) -> None:
     """The replacement has its mode and ownership when it appears, whatever the umask."""
     there = at("x.env", mode="0640", owner=os.getuid(), group=os.getgid())
