@@ -22,6 +22,8 @@ def surroundings(state_dir: Path) -> Surroundings:
 class TestBuiltin(IssuerContract):
     """Over a store in a directory of its own."""
 
+    plugin = "builtin"
+
     @pytest.fixture
     def builtin(self, tmp_path: Path) -> Iterator[BuiltinIssuer]:
         made = create({"permissions": ["read", "write"]}, surroundings(tmp_path / "state"))
