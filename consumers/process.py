@@ -87,6 +87,7 @@ class Found:
     pid: int
     handle: int
     started: datetime
+    ticks: int  # the kernel's own mark of its start: with the pid it names this very run
 
 
 class ProcessConsumer:
@@ -134,7 +135,7 @@ class ProcessConsumer:
             return self._attestor.instances(published)
         if self._settings.pid_file:
             with self._found() as found:
-                return [Instance(id=f"pid {found.pid}", created_at=found.started)] if found else []
+                return [Instance(id=f"pid {found.pid} of tick {found.ticks}", created_at=found.started)] if found else []
         if self._settings.unit:
             return self._unit_instances(published)
         return [Instance(id=Path((self._settings.command or [""])[0]).name)]
@@ -184,7 +185,7 @@ class ProcessConsumer:
             if started.timestamp() > written + _START_SLACK_SECONDS:
                 raise Retryable(f"{path}: pid {pid} started after the file was written; the file is left over")
             self._check_executable(path, pid)
-            yield Found(pid, handle, started)
+            yield Found(pid, handle, started, self._start_ticks(pid) or 0)
         finally:
             os.close(handle)
 
@@ -200,13 +201,18 @@ class ProcessConsumer:
 
     def _age_seconds(self, pid: int) -> float | None:
         """How long a program has run; None if it has ended, a zombie included."""
+        ticks = self._start_ticks(pid)
+        return None if ticks is None else self._clock.monotonic() - ticks / _TICKS  # both count from the boot
+
+    def _start_ticks(self, pid: int) -> int | None:
+        """The kernel's mark of a program's start; None if it has ended, a zombie included."""
         try:
             state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except (OSError, ValueError):
             return None
         if state in "ZX":
             return None
-        return self._clock.monotonic() - int(rest[18]) / _TICKS  # both count from the boot
+        return int(rest[18])
 
     # --- systemd and commands --------------------------------------------------------------------------------------
 
@@ -245,7 +251,9 @@ class ProcessConsumer:
             return []
         age = self._age_seconds(int(pid)) if pid.isdigit() and pid != "0" else None
         created = None if age is None else self._clock.now() - timedelta(seconds=age)
-        return [Instance(id=unit, created_at=created, terminating=facts["ActiveState"] == "deactivating")]
+        ticks = self._start_ticks(int(pid)) if age is not None else None
+        ending = facts["ActiveState"] == "deactivating"
+        return [Instance(id=f"{unit}: pid {pid} of tick {ticks}", created_at=created, terminating=ending)]
 
 
 def create(settings: JsonMap, surroundings: Surroundings) -> ProcessConsumer:

@@ -187,7 +187,7 @@ class Engine:
         futures = [
             self._pool.submit(self._survey_one, record.name)
             for record in records
-            if record.standing in {Standing.MANAGED, Standing.NEW} and record.rotation is None
+            if record.standing in {Standing.MANAGED, Standing.NEW, Standing.UNMANAGED} and record.rotation is None
         ]
         wait(futures, timeout=SURVEY_SECONDS)
 

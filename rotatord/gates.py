@@ -14,7 +14,7 @@ from typing import Any
 
 from rotatord.clock import elapsed
 from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rotation, Slot, Verdict, Version, Way
-from rotatord.ops import Context, Op, ask, holds, open_rotation, read, tell
+from rotatord.ops import Context, Op, ask, holds, open_rotation, passed, read, tell
 from rotatord.ports import Instance, LastUsed, Published
 from rotatord.steps.publish import last_written
 from rotatord.steps.reload import describe, fact_of
@@ -127,8 +127,7 @@ def _unproven(ctx: Context, record: Record, why: str, name: str) -> Evidence:
     written = last_written(record)
     if overlap is None:
         return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}, and the policy has no `unproven`")
-    since = written.at if written else rotation.since
-    if ctx.now() < since + overlap:
+    if written is None or not passed(ctx, written.instant, overlap)[0]:
         return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}; the policy waits {overlap} instead")
     return _evidence(ctx, "consumers_proven", name, Verdict.PASS, f"unproven: {why}; waited {overlap}", {"unproven": True})
 
@@ -156,17 +155,25 @@ def _judge_one(
         result, detail = Verdict.PASS, f"attests {published.label}"
     elif instance.version is not None:
         detail = f"runs on {instance.version}, not yet on {published.label}"
-    elif proof == "rollout" and instance.created_at is not None:
-        if instance.created_at > published.at and not instance.terminating:
+    elif proof == "rollout":
+        before = _seen(record, consumer)
+        if before is not None and instance.id not in before and not instance.terminating:
             result, detail = Verdict.PASS, "started after the destination was read back"
         else:
             detail = "started before the destination was read back and may still hold the old version"
     elif proof == "polling" and consumer.refresh_within is not None:
-        due = published.at + consumer.refresh_within
-        passed = ctx.now() >= due
-        result = Verdict.PASS if passed else Verdict.WAIT
-        detail = f"reads again within {consumer.refresh_within}" + (", which has passed (weak)" if passed else "")
+        written = last_written(record)
+        gone = written is not None and passed(ctx, written.instant, consumer.refresh_within)[0]
+        result = Verdict.PASS if gone else Verdict.WAIT
+        detail = f"reads again within {consumer.refresh_within}" + (", which has passed (weak)" if gone else "")
     return _evidence(ctx, "consumers_proven", name, result, detail, facts)
+
+
+def _seen(record: Record, consumer: ConsumerSpec) -> tuple[str, ...] | None:
+    """The instances that ran right after the destinations were read back; None when nobody looked."""
+    rotation = open_rotation(record)
+    looks = [item.instances for item in rotation.seen if item.consumer == consumer.name and item.leg == rotation.leg]
+    return looks[0] if looks else None
 
 
 def consumers_healthy(ctx: Context, record: Record) -> Found:
@@ -239,19 +246,19 @@ def base_idle(ctx: Context, record: Record) -> Found:
         return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, "the issuer cannot tell when it was last used")]
     look = issuer.last_used
     used = yield from ask(base.issuer, issuer, "last_used", lambda: look(base.ref, rotation.plan.parameters))
-    reloads = [fact.done_at for fact in rotation.reloaded if fact.done_at and fact.leg == rotation.leg]
-    since = max(reloads) if reloads else rotation.since
-    quiet = policy.idle_for + issuer.traits.last_used_delay
-    if used is not None and used > since:
-        if policy.still_used == "revoke_after" and ctx.now() >= rotation.since + policy.still_used_limit:
-            detail = f"still used at {used.isoformat()}, but the policy's limit of {policy.still_used_limit} has passed"
-            return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, detail, {"override": True})]
-        if ctx.now() < used + max(quiet, timedelta(seconds=1)):
-            detail = f"the old version was used at {used.isoformat()}, after the last reload"
-            return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, detail)]
-    if ctx.now() < since + quiet:
-        return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, f"unused so far; believed after {quiet}")]
-    return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, f"not used since {since.isoformat()}")]
+    # Only whether the issuer's word changes is asked, never how its clock compares with ours.
+    told = used.isoformat() if used is not None else "never"
+    facts: JsonMap = {"last_used": told}
+    quiet = max(policy.idle_for + issuer.traits.last_used_delay, timedelta(seconds=1))
+    unchanged = rotation.base_quiet is not None and told == rotation.base_used
+    if unchanged and passed(ctx, rotation.base_quiet, quiet)[0]:
+        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, f"not used by others for {quiet}", facts)]
+    verified_long = rotation.timer is not None and passed(ctx, rotation.timer, policy.still_used_limit)[0]
+    if policy.still_used == "revoke_after" and verified_long:
+        detail = f"still used ({told}), but the policy's limit of {policy.still_used_limit} has passed"
+        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, detail, {**facts, "override": True})]
+    detail = f"last used: {told}; it must not be used for {quiet}"
+    return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, detail, facts)]
 
 
 VERIFY = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, Version, Way
-from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, read, soon
+from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, left, passed, read, soon
 from rotatord.ports import Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
 from rotatord.steps.slots import fields_at, named
 
@@ -38,8 +38,11 @@ def settle(ctx: Context, record: Record, key: str) -> Unit:
         return (yield from _revoke(ctx, record, debt, owed))
     for owed in debt.owed:
         yield from _clear_slots(ctx, record, owed.version)
-    if debt.sweep_until is not None and ctx.now() < debt.sweep_until:
-        return Wait(record, debt.sweep_until, "an unanswered mint may still appear at the issuer until then")
+    over, start = passed(ctx, debt.sweep_from, debt.sweep_for)
+    if debt.sweep_until is not None and not over:
+        until = left(ctx, start, debt.sweep_for)
+        record = _replace_debt(record, replace(debt, sweep_from=start, sweep_until=until))
+        return Wait(record, until, "an unanswered mint may still appear at the issuer until then")
     if debt.sweep_until is not None:
         record = yield from _sweep(ctx, record, debt)
         if any(owed.owing is not Owing.DEAD for owed in entry(record, key).owed):
@@ -155,7 +158,7 @@ def _revoke(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit
         end = issuer.end_sessions
         yield from ask(version.issuer, issuer, "end_sessions", lambda: end(version.ref, spec.parameters), effect=True)
     yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, value, spec.parameters), effect=True)
-    record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKED, revoked_at=ctx.now()))
+    record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKED, revoked_at=ctx.now(), revoked=ctx.instant()))
     record = yield from commit(record, ctx.event(record, "revoke", "done", version, ref=version.ref))
     return Done(record)
 
@@ -176,14 +179,14 @@ def _ours(record: Record, version: Version) -> bool:
 
 def _still_held(ctx: Context, record: Record, version: Version) -> Generator[Op, Any, str]:
     """The destination whose current slot holds the version, or ""."""
-    if not version.fingerprint:
-        return ""
     names = ctx.plugins.issuer(version.issuer).traits.fields
     specs = [record.spec] + ([record.rotation.plan] if record.rotation else [])
     places = {destination.id: destination for spec in specs for destination in spec.destinations}
     for destination in places.values():
         held = yield from read(ctx.plugins.backend(destination.backend), destination, Slot.CURRENT)
-        if holds(ctx, held, version, names):
+        # Of an orphan no value is known: there the marker tells, in case the journal is older than the world.
+        by_marker = held.marker is not None and held.marker.installation == ctx.installation and held.marker.ref == version.ref
+        if by_marker if not version.fingerprint else holds(ctx, held, version, names):
             return destination.id
     return ""
 
@@ -193,14 +196,15 @@ def _prove_dead(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> 
     version = owed.version
     issuer = ctx.plugins.issuer(version.issuer)
     spec = _spec_of(record)
-    assert owed.revoked_at is not None
-    believed_from = owed.revoked_at + issuer.traits.propagation
-    if ctx.now() < believed_from:
-        return Wait(record, believed_from, "the issuer's answers are believed only after its propagation time")
+    believed, start = passed(ctx, owed.revoked, issuer.traits.propagation)
+    if not believed:
+        until = left(ctx, start, issuer.traits.propagation)
+        record = _replace_owed(record, debt, replace(owed, revoked=start))
+        return Wait(record, until, "the issuer's answers are believed only after its propagation time")
     proof = yield from _proof(ctx, record, issuer, version, spec)
     if not proof:
         again = ctx.now() + max(timedelta(seconds=PROOF_WAIT_SECONDS), issuer.traits.propagation / 2)
-        if ctx.now() > owed.revoked_at + issuer.traits.propagation + issuer.traits.call_settles_within:
+        if passed(ctx, start, issuer.traits.propagation + issuer.traits.call_settles_within)[0]:
             owed = replace(owed, owing=Owing.REVOKING)  # still alive long after: revoke again
         return Wait(_replace_owed(record, debt, owed), again, f"{version.label} is revoked but not proven dead yet")
     proofs = owed.proofs + 1

@@ -247,9 +247,10 @@ class MintIntent:
 
     generation: int
     at: datetime
+    instant: Instant | None = None  # of the last call with it, on both clocks
     outcome: Outcome = Outcome.OPEN
     known: tuple[str, ...] = ()  # live refs seen before, at issuers without labels
-    repeated_at: datetime | None = None  # the call was made again with our own value: an earlier one may still land
+    repeated: bool = False  # the call was made again with our own value: an earlier one may still land
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +260,7 @@ class Written:
     destination: str
     leg: int
     at: datetime
+    instant: Instant | None = None  # the same moment on both clocks: waits count from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,13 +275,23 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The instances of a consumer that ran right after the destinations were read back: each may hold what was there
+    before. Any other started later, whatever anybody's clock says."""
+
+    consumer: str
+    leg: int
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspension:
     """The reversible disabling of the base; intent first."""
 
-    intended_at: datetime  # of the last attempt
+    intended_at: Instant  # of the last attempt
     attempts: int = 1
     done_at: Instant | None = None
-    resuming_at: datetime | None = None
+    resuming_at: Instant | None = None
 
 
 class Verdict(StrEnum):
@@ -324,6 +336,7 @@ class Rotation:
     base_healthy: bool | None = None
     new: Version | None = None
     intents: tuple[MintIntent, ...] = ()
+    minted: Instant | None = None  # when the new version was staged: its propagation counts from here
     leg: int = 0
     wave: int = 0  # index into plan.waves
     drifts: int = 0  # how often it published again because a destination had lost the version
@@ -331,6 +344,9 @@ class Rotation:
     touched: bool = False  # the publish intent: from here on a destination may hold the new version
     written: tuple[Written, ...] = ()
     reloaded: tuple[Reloaded, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    base_used: str = ""  # the last use of the base that the issuer told of
+    base_quiet: Instant | None = None  # since when that has not changed
     since: datetime  # when the state was entered; deadlines count from here
     timer: Instant | None = None  # the overlap's start
     healthy_since: Instant | None = None
@@ -371,6 +387,7 @@ class OwedVersion:
     reason: str  # replaced | discarded | orphaned | leaked | retired
     owing: Owing = Owing.OWED
     revoked_at: datetime | None = None
+    revoked: Instant | None = None  # the same moment on both clocks
     proofs: int = 0
     proof: str = ""  # the grade: "refused" or "gone"
     forced: str = ""  # who forced it and why, where invariants 1 and 2 are excepted
@@ -383,7 +400,9 @@ class Debt:
     rotation: str
     issuer: str
     owed: tuple[OwedVersion, ...] = ()
-    sweep_until: datetime | None = None  # lost mint answers: search the issuer until then
+    sweep_until: datetime | None = None  # lost mint answers: search the issuer until then, as far as clocks agree
+    sweep_from: Instant | None = None
+    sweep_for: timedelta = timedelta(0)
     abandoned: tuple[int, ...] = ()  # generations whose mint answer was lost
     intents: tuple[MintIntent, ...] = ()
     kept: str = ""  # the ref that this rotation kept

@@ -215,6 +215,8 @@ def owe(record: Record, debt: Debt) -> Record:
                 entry,
                 owed=(*entry.owed, *(owed for owed in debt.owed if owed.version.ref not in known)),
                 sweep_until=max(untils) if untils else None,
+                sweep_from=None,
+                sweep_for=max(entry.sweep_for, debt.sweep_for),
                 abandoned=tuple(sorted({*entry.abandoned, *debt.abandoned})),
                 intents=debt.intents or entry.intents,
                 kept=debt.kept or entry.kept,
@@ -227,7 +229,7 @@ def owe(record: Record, debt: Debt) -> Record:
 def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | None, reason: str) -> Debt | None:
     """What the open rotation owes of its own mints, except ``keep``; None when nothing."""
     rotation = open_rotation(record)
-    lost = [intent for intent in rotation.intents if intent.outcome is not Outcome.ANSWERED or intent.repeated_at]
+    lost = [intent for intent in rotation.intents if intent.outcome is not Outcome.ANSWERED or intent.repeated]
     owed: tuple[OwedVersion, ...] = ()
     if rotation.new is not None and rotation.new.ref and (keep is None or rotation.new.ref != keep.ref):
         owed = (OwedVersion(version=rotation.new, reason=reason),)
@@ -238,7 +240,8 @@ def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | No
         rotation=rotation.id,
         issuer=rotation.plan.issuer,
         owed=owed,
-        sweep_until=max(intent.repeated_at or intent.at for intent in lost) + settles if lost else None,
+        sweep_until=now + settles if lost else None,  # from now on: the mint may have been called a moment ago
+        sweep_for=settles if lost else timedelta(0),
         abandoned=tuple(intent.generation for intent in lost),
         intents=rotation.intents,
         kept=keep.ref if keep else "",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rotatord.clock import Clock, Ids, Instant
+from rotatord.clock import Clock, Ids, Instant, elapsed
 from rotatord.model import Destination, Event, JsonMap, Marker, Notice, Record, Rotation, Slot, Version
 from rotatord.ports import Backend, Consumer, Health, Held, Issuer, Plugins
 from rotatord.secret import Fingerprinter, Secret
@@ -224,6 +224,21 @@ def fields_of(held: Held, names: tuple[str, ...]) -> Secret | None:
     if held.empty or held.fields is None or not held.fields.names >= frozenset(names):
         return None
     return Secret({name: held.fields.reveal(name) for name in names})
+
+
+def passed(ctx: Context, start: Instant | None, duration: timedelta) -> tuple[bool, Instant]:
+    """Whether ``duration`` has passed on both clocks, and the moment that it counts from: clocks that disagree, or no
+    start at all, begin the wait anew."""
+    now = ctx.instant()
+    if not duration:
+        return True, start or now
+    gone = None if start is None else elapsed(start, now, duration)
+    return (False, now) if gone is None or start is None else (gone, start)
+
+
+def left(ctx: Context, start: Instant, duration: timedelta) -> datetime:
+    """When the wait will be over, by our wall clock."""
+    return ctx.now() + max(duration - timedelta(seconds=ctx.instant().monotonic - start.monotonic), timedelta(milliseconds=10))
 
 
 def soon(ctx: Context, seconds: float) -> datetime:

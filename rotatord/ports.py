@@ -276,7 +276,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One running copy of a consumer. ``version``: the label it attests; None when it cannot tell.
+    """One running copy of a consumer. ``id`` names this very start of it (a pod's uid, a pid with its start time) and is
+    never used again. ``version``: the label it attests; None when it cannot tell.
     ``created_at``: for rollouts, when it started. ``refused``: the label that it says it could not load."""
 
     id: str

@@ -174,7 +174,8 @@ def _resume(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     how, reason = command.arguments["how"], command.arguments.get("reason", "")
     record = with_rotation(record, halt=None, error="", attempts=0, since=now, due_at=now, unhealthy=0, waiting="")
     if how == "retry":
-        return record
+        # What did not show in time is published and reloaded anew: only looking again would show the same.
+        return moves.publish_again(with_rotation(record, drifts=0), now) if rotation.state is State.RELOADED else record
     if how == "accept":
         record = with_rotation(record, accepted_risk=f"{command.actor}: {reason}")
         return _accept(record, now)

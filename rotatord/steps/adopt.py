@@ -7,8 +7,9 @@ from dataclasses import replace
 from rotatord.model import Asked, JsonMap, Notice, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Stop, Unit, ask, commit, fields_of, read
 from rotatord.ports import Accepted, Issuer, LiveRef, Query
-from rotatord.steps.inspect import unknown_version
+from rotatord.steps.inspect import behind, unknown_version
 from rotatord.steps.prove import parity, probe
+from rotatord.steps.slots import Kind, kind
 
 
 def adopt(ctx: Context, record: Record, asked: Asked) -> Unit:
@@ -19,6 +20,12 @@ def adopt(ctx: Context, record: Record, asked: Asked) -> Unit:
     held = yield from read(home, spec.home, Slot.CURRENT)
     fields = fields_of(held, issuer.traits.fields)
     record = replace(record, asked=None)
+    seen = kind(ctx, record, held, issuer.traits.fields)
+    if seen is Kind.NEWER:
+        return behind(ctx, record, spec.home.id)
+    if seen is Kind.OTHER and held.marker is not None:
+        why = f"{spec.home.id} belongs to the installation {held.marker.installation}, which is not this one"
+        return Done((yield from commit(record, ctx.event(record, "adopt", "failed", why=why))))
     if fields is None:
         why = f"{spec.home.id} holds no value with the fields {', '.join(issuer.traits.fields)}"
         return Done((yield from commit(record, ctx.event(record, "adopt", "failed", why=why))))

@@ -31,6 +31,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
     evidence = yield from evaluate(ctx, record, gate.authorise)
     result = verdict(evidence)
     rotation = open_rotation(record)
+    record = _note_use(ctx, record, evidence)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
     if places := lost(record, evidence):
@@ -66,6 +67,15 @@ def _timed(ctx: Context, record: Record) -> Record:
     return record
 
 
+def _note_use(ctx: Context, record: Record, evidence: list[Evidence]) -> Record:
+    """Remember what the issuer said of the base's last use; when it says something new, the quiet begins anew."""
+    rotation = open_rotation(record)
+    told = next((item.facts["last_used"] for item in evidence if "last_used" in item.facts), None)
+    if told is None or (told == rotation.base_used and rotation.base_quiet is not None):
+        return record
+    return changed(record, base_used=told, base_quiet=ctx.instant())
+
+
 def _next_look(ctx: Context, rotation: Rotation, evidence: list[Evidence]) -> datetime:
     """Holds are looked at now and then; an overlap ten times, so that what goes wrong in it is seen while it can be
     undone; everything else as often as the policy says."""
@@ -88,7 +98,7 @@ def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
         return record
     if rotation.suspension is None or rotation.suspension.done_at is None:
         attempts = rotation.suspension.attempts + 1 if rotation.suspension else 1
-        record = changed(record, suspension=Suspension(intended_at=ctx.now(), attempts=attempts))
+        record = changed(record, suspension=Suspension(intended_at=ctx.instant(), attempts=attempts))
         record = yield from commit(record, ctx.event(record, "suspend", "intended", base))
         suspend = issuer.suspend
         yield from ask(base.issuer, issuer, "suspend", lambda: suspend(base.ref, rotation.plan.parameters), effect=True)

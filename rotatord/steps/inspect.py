@@ -28,10 +28,10 @@ def inspect(ctx: Context, record: Record) -> Unit:
     for slot in (Slot.PENDING, Slot.PREVIOUS) if spec.destinations else ():
         held = yield from read(ctx.plugins.backend(spec.home.backend), spec.home, slot)
         if _unknown_of_ours(ctx, record, held):
-            return _behind(ctx, record, f"the {slot.value} slot of {spec.home.id}")
-    newer = next((place for place, seen, _ in found if seen is Kind.NEWER), None)
+            return behind(ctx, record, f"the {slot.value} slot of {spec.home.id}")
+    newer = next((place for place, seen, held in found if seen is Kind.NEWER or _unpublished(ctx, record, held)), None)
     if newer is not None:
-        return _behind(ctx, record, newer)
+        return behind(ctx, record, newer)
     record = replace(record, inspected_at=ctx.now(), asked=_answered(record))
     if record.standing in {Standing.NEW, Standing.UNMANAGED} and record.rotation is None and record.current is None:
         return (yield from _first_contact(ctx, record, found))
@@ -50,9 +50,19 @@ def _unknown_of_ours(ctx: Context, record: Record, held: Held) -> bool:
     return marker.generation > record.generation
 
 
-def _behind(ctx: Context, record: Record, where: str) -> Stop:
+def _unpublished(ctx: Context, record: Record, held: Held) -> bool:
+    """Whether a destination shows what the open rotation, by this journal, has only begun to mint: it did more since. To go
+    on from here would look for an orphan and find what everybody uses."""
+    rotation, marker = record.rotation, held.marker
+    if rotation is None or rotation.touched or marker is None or marker.installation != ctx.installation:
+        return False
+    return named(record, marker) and any(intent.generation == marker.generation for intent in rotation.intents)
+
+
+def behind(ctx: Context, record: Record, where: str) -> Stop:
+    """The journal knows less than the world: nothing is written, anywhere, until it is rebuilt."""
     why = (
-        f"{record.name}: {where} holds a version that this journal has never made: the journal was lost, emptied or restored "
+        f"{record.name}: {where} holds a version that this journal has never published: the journal was lost or restored "
         f"from an older copy; nothing is written until `rotatord rebuild`"
     )
     record = replace(record, standing=Standing.BEHIND, asked=None, inspected_at=ctx.now())

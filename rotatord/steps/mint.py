@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rotatord import moves
+from rotatord.clock import Instant
 from rotatord.errors import Conflict, Retryable
 from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
-from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, fields_of, open_rotation, read, write
+from rotatord.ops import (
+    Context,
+    Done,
+    Failed,
+    Op,
+    Unit,
+    Wait,
+    ask,
+    clear,
+    commit,
+    fields_of,
+    left,
+    open_rotation,
+    passed,
+    read,
+    write,
+)
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Held, Issuer, Minted, MintRequest, Query
 from rotatord.secret import Secret, digests
@@ -30,9 +47,11 @@ def mint(ctx: Context, record: Record) -> Unit:
         if version is not None:
             return (yield from _staged(ctx, record, version))
     if intent is not None and not _proposal(pending, rotation, intent):
-        settled = intent.at + issuer.traits.call_settles_within
-        if issuer.traits.strategy == "in_place" and ctx.now() < settled:
-            return Wait(record, settled, "an unanswered mint may still land; minting again after it no longer can")
+        settled, start = passed(ctx, intent.instant, issuer.traits.call_settles_within)
+        if issuer.traits.strategy == "in_place" and not settled:
+            record = _retimed(record, intent, start)
+            until = left(ctx, start, issuer.traits.call_settles_within)
+            return Wait(record, until, "an unanswered mint may still land; minting again after it no longer can")
         record = yield from _abandon(ctx, record, issuer)
     early = yield from preflight(ctx, record, issuer)
     if not isinstance(early, Record):
@@ -88,7 +107,7 @@ def _staged(ctx: Context, record: Record, version: Version) -> Unit:
         replace(intent, outcome=Outcome.ANSWERED) if intent.generation == version.generation else intent
         for intent in rotation.intents
     )
-    record = moves.succeed(changed(record, new=version, intents=intents), ctx.now())
+    record = moves.succeed(changed(record, new=version, intents=intents, minted=ctx.instant()), ctx.now())
     record = yield from commit(record, ctx.event(record, "mint", "done", version, ref=version.ref))
     return Done(record)
 
@@ -133,11 +152,11 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
             known = tuple(sorted(item.ref for item in live))
             if unexplained := _unexplained(record, known):
                 return Failed(record, f"live at the issuer and not ours: {', '.join(unexplained)}; adopt or remove them")
-        intent = MintIntent(generation=record.generation + 1, at=ctx.now(), known=known)
+        intent = MintIntent(generation=record.generation + 1, at=ctx.now(), instant=ctx.instant(), known=known)
         record = replace(changed(record, intents=(*rotation.intents, intent)), generation=intent.generation)
         record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation))
     else:
-        record = _again(record, intent, ctx.now())
+        record = _again(record, intent, ctx.instant())
         record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation, again=True))
     request = _request(ctx, record, intent.generation)
     proposed: Secret | None = None
@@ -153,10 +172,18 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
     return (yield from _staged(ctx, record, version))
 
 
-def _again(record: Record, intent: MintIntent, now: datetime) -> Record:
+def _retimed(record: Record, intent: MintIntent, start: Instant) -> Record:
+    """The wait for an unanswered mint counts from ``start``."""
+    intents = tuple(
+        replace(item, instant=start) if item.generation == intent.generation else item for item in open_rotation(record).intents
+    )
+    return changed(record, intents=intents)
+
+
+def _again(record: Record, intent: MintIntent, start: Instant) -> Record:
     """The same value is minted once more: the unanswered call may still land, so what it leaves is searched for later."""
     intents = tuple(
-        replace(item, repeated_at=now) if item.generation == intent.generation else item
+        replace(item, repeated=True, instant=start) if item.generation == intent.generation else item
         for item in open_rotation(record).intents
     )
     return changed(record, intents=intents)

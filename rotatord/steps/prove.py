@@ -8,7 +8,7 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.model import JsonMap, Record, Slot, Version, Way
-from rotatord.ops import Context, Done, Failed, Op, Stop, Unit, Wait, ask, commit, open_rotation, soon
+from rotatord.ops import Context, Done, Failed, Op, Stop, Unit, Wait, ask, commit, left, open_rotation, passed, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Accepted, Inconclusive, Issuer, ProbeAnswer, Suspend
 from rotatord.secret import Secret
@@ -40,9 +40,10 @@ def _prove_new(ctx: Context, record: Record) -> Unit:
     new = rotation.new
     assert new is not None
     issuer = ctx.plugins.issuer(new.issuer)
-    believed_from = new.minted_at + issuer.traits.propagation
-    if ctx.now() < believed_from:
-        return Wait(record, believed_from, "the issuer's answers are believed only after its propagation time")
+    believed, start = passed(ctx, rotation.minted, issuer.traits.propagation)
+    if not believed:
+        until = left(ctx, start, issuer.traits.propagation)
+        return Wait(changed(record, minted=start), until, "the issuer's answers are believed only after its propagation time")
     fields = yield from fields_at(ctx, rotation.plan, Slot.PENDING, new)
     if fields is None:
         return Failed(record, "the staged value is gone from the pending slot")
@@ -112,20 +113,23 @@ def _resume(ctx: Context, record: Record, issuer: Issuer, base: Version) -> Gene
     rotation = open_rotation(record)
     suspension = rotation.suspension
     assert suspension is not None
-    settled = suspension.intended_at + issuer.traits.call_settles_within
+    settled, start = passed(ctx, suspension.intended_at, issuer.traits.call_settles_within)
     unanswered = suspension.done_at is None or suspension.attempts > 1
-    if unanswered and suspension.resuming_at is None and ctx.now() < settled:
-        return Wait(record, settled, "an unanswered suspend may still land; resuming after it no longer can")
+    if unanswered and suspension.resuming_at is None and not settled:
+        record = changed(record, suspension=replace(suspension, intended_at=start))
+        until = left(ctx, start, issuer.traits.call_settles_within)
+        return Wait(record, until, "an unanswered suspend may still land; resuming after it no longer can")
     if suspension.resuming_at is None:
         assert isinstance(issuer, Suspend)
         resume = issuer.resume
         yield from ask(base.issuer, issuer, "resume", lambda: resume(base.ref, rotation.plan.parameters), effect=True)
-        record = changed(record, suspension=replace(suspension, resuming_at=ctx.now()))
+        record = changed(record, suspension=replace(suspension, resuming_at=ctx.instant()))
         record = yield from commit(record, ctx.event(record, "resume", "done", base))
         suspension = open_rotation(record).suspension
         assert suspension is not None
-    assert suspension.resuming_at is not None
-    believed_from = suspension.resuming_at + issuer.traits.propagation
-    if ctx.now() < believed_from:
-        return Wait(record, believed_from, "the issuer's answers are believed only after its propagation time")
+    believed, start = passed(ctx, suspension.resuming_at, issuer.traits.propagation)
+    if not believed:
+        record = changed(record, suspension=replace(suspension, resuming_at=start))
+        until = left(ctx, start, issuer.traits.propagation)
+        return Wait(record, until, "the issuer's answers are believed only after its propagation time")
     return changed(record, suspension=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from rotatord import moves
 from rotatord.errors import Conflict, Retryable
-from rotatord.model import Destination, Event, Record, Slot, Version, Way, Written
+from rotatord.model import Asked, Destination, Event, Reason, Record, Slot, Version, Way, Written
 from rotatord.ops import (
     Context,
     Done,
@@ -45,7 +46,9 @@ def publish(ctx: Context, record: Record) -> Unit:
     if fields is None:
         if rotation.way is Way.FORWARD:
             return Failed(record, "the new value is gone from the pending slot")
-        return Stop(record, "value_lost", "no slot holds the value to publish any more; rotate instead")
+        if rotation.way is Way.REPAIR:
+            return (yield from _replace_lost(ctx, record, subject))
+        return Stop(record, "value_lost", "no slot holds the value to publish any more; the new version stays published")
     in_place = ctx.plugins.issuer(subject.issuer).traits.strategy == "in_place"
     if rotation.way is Way.FORWARD and rotation.base is not None and not in_place:
         yield from _keep_previous(ctx, record, rotation.base)
@@ -68,6 +71,14 @@ def publish(ctx: Context, record: Record) -> Unit:
         record = yield from commit(record, event)
     event = ctx.event(record, "publish", "done", subject, wave=wave, way=rotation.way.value)
     return Done((yield from commit(moves.succeed(record, ctx.now()), event)))
+
+
+def _replace_lost(ctx: Context, record: Record, subject: Version) -> Unit:
+    """The current value is gone from everywhere: only a new version can fill the destinations again."""
+    why = "no slot holds the current value any more; a new version is made"
+    event = ctx.event(record, "rotation.superseded", "done", subject, why=why)
+    asked = Asked(verb="rotate", actor=ctx.actor, at=ctx.now(), reason=Reason.DUE)
+    return Done((yield from commit(replace(record, rotation=None, asked=asked), event)))
 
 
 def _written(record: Record, destination: Destination) -> bool:
@@ -136,7 +147,7 @@ def _foreign(ctx: Context, record: Record, held: Held, names: tuple[str, ...], f
 def _fact(ctx: Context, record: Record, destination: Destination, subject: Version) -> tuple[Record, Event]:
     """The record and the event that say that this destination holds the subject, with the time it was read back."""
     rotation = open_rotation(record)
-    fact = Written(destination=destination.id, leg=rotation.leg, at=ctx.now())
+    fact = Written(destination=destination.id, leg=rotation.leg, at=ctx.now(), instant=ctx.instant())
     others = tuple(item for item in rotation.written if item.destination != destination.id or item.leg != rotation.leg)
     record = changed(record, written=(*others, fact))
     event = ctx.event(record, "write", "done", subject, destination=destination.id, way=rotation.way.value)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from rotatord import moves
-from rotatord.model import ConsumerSpec, Record, Reloaded, Slot, Version
+from rotatord.model import ConsumerSpec, Record, Reloaded, Seen, Slot, Version
 from rotatord.ops import Context, Done, Op, Unit, commit, open_rotation, tell
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Consumer, Published
@@ -25,8 +25,9 @@ def reload(ctx: Context, record: Record) -> Unit:
     consumers = [consumer for consumer in rotation.plan.consumers if consumer.wave == wave]
     missing = [consumer for consumer in consumers if fact_of(record, consumer) is None]
     if missing:
+        record = yield from _look_around(ctx, record, missing, subject)
         facts = tuple(Reloaded(consumer=c.name, leg=rotation.leg, intended_at=ctx.now()) for c in missing)
-        record = changed(record, reloaded=(*rotation.reloaded, *facts))
+        record = changed(record, reloaded=(*open_rotation(record).reloaded, *facts))
         names = [consumer.name for consumer in missing]
         record = yield from commit(record, ctx.event(record, "reload", "intended", subject, consumers=names, wave=wave))
     for consumer in consumers:
@@ -43,6 +44,20 @@ def reload(ctx: Context, record: Record) -> Unit:
             return Done((yield from commit(moves.succeed(record, ctx.now()), event)))
         record = yield from commit(record, event)
     return Done((yield from commit(moves.succeed(record, ctx.now()))))
+
+
+def _look_around(ctx: Context, record: Record, consumers: list[ConsumerSpec], subject: Version) -> Generator[Op, Any, Record]:
+    """Note who runs now, after the destinations were read back: only who is not among them has surely read anew."""
+    for consumer in consumers:
+        plugin = ctx.plugins.consumer(consumer)
+        if plugin.evidence != "rollout":
+            continue
+        published = yield from describe(ctx, record, plugin, subject)
+        instances = yield from tell(plugin, "consumer.instances", partial(plugin.instances, published))
+        rotation = open_rotation(record)
+        seen = Seen(consumer=consumer.name, leg=rotation.leg, instances=tuple(sorted(item.id for item in instances)))
+        record = changed(record, seen=(*rotation.seen, seen))
+    return record
 
 
 def fact_of(record: Record, consumer: ConsumerSpec) -> Reloaded | None:

@@ -43,10 +43,12 @@ def kind(ctx: Context, record: Record, held: Held, names: tuple[str, ...], refer
         return Kind.CURRENT
     if marker is None or not named(record, marker) or not held.intact:
         return Kind.FOREIGN
+    if marker.generation > record.generation:
+        return Kind.NEWER  # whatever its fingerprint says: the key may be lost with the journal, and the content is as written
     fields = fields_of(held, names)
     if fields is not None and ctx.fingerprinter.fingerprint(fields) != marker.fingerprint:
         return Kind.FOREIGN
-    return Kind.NEWER if marker.generation > record.generation else Kind.OLDER
+    return Kind.OLDER
 
 
 def fields_at(ctx: Context, spec: Spec, slot: Slot, version: Version) -> Generator[Op, Any, Secret | None]:

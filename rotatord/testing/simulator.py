@@ -28,7 +28,7 @@ from rotatord.testing.world import World
 
 INSTALLATION = "simulated"
 LATE_SECONDS = 7.0
-MOST_TURNS = 4000
+MOST_TURNS = 40_000
 
 
 class Death(BaseException):

@@ -148,9 +148,7 @@ def _adopted(sim: Simulator, spec: Spec) -> None:
     from rotatord.ports import MintRequest  # noqa: PLC0415
 
     issuer, store = sim.world.issuers["issuer"], sim.world.backends["store"]
-    request = MintRequest(
-        installation="", credential=NAME, rotation="by-hand", generation=0, scope=spec.scope, parameters={}
-    )
+    request = MintRequest(installation="", credential=NAME, rotation="by-hand", generation=0, scope=spec.scope, parameters={})
     made = issuer.issue(request, labelled=False)
     store.tamper(spec.home, {"TOKEN": made.fields.reveal("token")})
     sim.world.tick()
@@ -217,7 +215,9 @@ SCENARIOS = (
     Scenario("rotate_unlabelled", _plain(labels=False, exclusive=True, max_live=2), rotate),
     Scenario("rotate_in_place", _in_place, rotate),
     Scenario("rotate_polling", _plain({"evidence": "polling", "poll": 3 * SECOND}), rotate),
-    Scenario("rotate_rollout", _plain({"evidence": "rollout", "drains": 3 * SECOND, "copies": 3, "applies_after": SECOND}), rotate),
+    Scenario(
+        "rotate_rollout", _plain({"evidence": "rollout", "drains": 3 * SECOND, "copies": 3, "applies_after": SECOND}), rotate
+    ),
     Scenario("rotate_slow_reload", _plain({"applies_after": 4 * SECOND, "copies": 2}), rotate),
     Scenario("rotate_waves", _waves, rotate),
     Scenario("rolled_back", _plain(), _rolled_back),

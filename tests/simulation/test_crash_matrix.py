@@ -54,7 +54,7 @@ def test_every_point(scenario: Scenario) -> None:
                 scenario, lambda at, count, p=point, f=fault, n=occurrence: f if (at, count) == (p, n) else None
             )
         except AssertionError as stuck:
-            failures.append(f"{name}: {str(stuck)[:6000 if only else 400]}")
+            failures.append(f"{name}: {str(stuck)[: 6000 if only else 400]}")
             continue
         if (point, fault) not in sim.hands.reached:
             failures.append(f"{name}: never reached")
@@ -73,7 +73,9 @@ def test_coverage_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     from rotatord.machine import TABLE  # noqa: PLC0415
 
     struck = {(unit, way) for unit, way, _, _ in _PAIRS}
-    missing = [(row.step.value, place.way.value) for place, row in TABLE.items() if (row.step.value, place.way.value) not in struck]
+    missing = [
+        (row.step.value, place.way.value) for place, row in TABLE.items() if (row.step.value, place.way.value) not in struck
+    ]
     with capsys.disabled():
         cases = sum(count for count, _ in _REPORT.values())
         print(f"\ncrash matrix: {len(SCENARIOS)} stories, {cases} runs, {len(_PAIRS)} (step x fault) pairs, missing: {missing}")

@@ -142,7 +142,7 @@ def _settle(sim: Simulator, spec: Spec) -> None:
             sim.request("inspect", spec.name)
         record = sim.settle(spec.name, 4 * 24 * 3600.0)
         if record.rotation is not None and record.rotation.halt is not None:
-            how = "accept" if record.rotation.halt.code in {"base_absent", "base_dead"} else "retry"
+            how = "accept" if record.rotation.halt.code in {"base_absent", "base_dead", "value_lost"} else "retry"
             assert not sim.request("resume", spec.name, how=how, reason="as the halt suggests")
         elif record.current is None or record.drift:
             sim.request("rotate", spec.name)

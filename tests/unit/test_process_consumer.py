@@ -99,7 +99,8 @@ def test_a_running_program_is_one_instance_with_its_start(program: subprocess.Po
     """Which version it runs on it cannot tell; when it started it can."""
     before = datetime.now(UTC)
     (instance,) = made(tmp_path, pid_file="pid").instances(PUBLISHED)
-    assert instance.id == f"pid {program.pid}"
+    assert instance.id.startswith(f"pid {program.pid} of tick ")
+    assert made(tmp_path, pid_file="pid").instances(PUBLISHED)[0].id == instance.id
     assert instance.version is None
     assert instance.created_at is not None
     assert abs((before - instance.created_at).total_seconds()) < 20
