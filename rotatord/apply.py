@@ -9,7 +9,7 @@ from datetime import datetime
 
 from rotatord.clock import Ids
 from rotatord.errors import Problem
-from rotatord.model import Event, JsonMap, Record, Spec, Standing, digest_of
+from rotatord.model import Asked, Event, JsonMap, Record, Spec, Standing, digest_of
 from rotatord.ports import Amendment, Journal
 from rotatord.work import next_due
 
@@ -96,7 +96,12 @@ def _changed(record: Record, spec: Spec, held: str, now: datetime, ids: Ids) -> 
     standing = record.standing
     if standing is Standing.FORGOTTEN:
         standing = Standing.MANAGED if record.current is not None else Standing.NEW
-    record = replace(record, spec=spec, standing=standing, held_for_person=held or record.held_for_person, drift=())
+    moved = spec.destinations != record.spec.destinations or standing in {Standing.NEW, Standing.UNMANAGED}
+    asked = record.asked
+    if moved and asked is None:  # what is there decides whether, and where, anything is to be written
+        asked = Asked(verb="inspect", actor="configuration", at=now)
+    person = held or record.held_for_person
+    record = replace(record, spec=spec, standing=standing, held_for_person=person, drift=(), asked=asked)
     record = replace(record, due_at=next_due(record, now))
     return Amendment(record=record, events=(_event(record, "changed", now, ids, held=held),))
 

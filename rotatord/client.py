@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 20
 _MAX_NONCE_HEX = 256
 
 
-class Unreadable(Exception):  # noqa: N818 - said of the file, not of the reader
+class Unreadable(Exception):
     """There is no document to read yet. Says why, without any of its content."""
 
 

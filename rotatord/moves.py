@@ -277,6 +277,8 @@ def complete(record: Record, traits: Traits, now: datetime, *, forced: str = "")
     was decided without the full gate."""
     rotation = open_rotation(record)
     ended = replace(record, rotation=None, last=_summary(record, State.COMPLETED, now), failures=0, backoff_until=None)
+    if rotation.plan.destinations != record.spec.destinations and record.asked is None:
+        ended = replace(ended, asked=Asked(verb="inspect", actor="configuration", at=now))  # declared since it was planned
     if rotation.way is Way.REPAIR:
         return replace(ended, drift=())
     assert rotation.new is not None

@@ -17,7 +17,7 @@ TOLERANCE_SECONDS = 300
 _PREFIX = "whsec_"
 
 
-class NotAuthentic(ValueError):  # noqa: N818 - a verdict; the word Error would add nothing
+class NotAuthentic(ValueError):
     """The message is not signed with a secret that we know, or not lately. Says which, without any value."""
 
 

@@ -34,7 +34,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int, Query(ge=0, le=2**53)]
 
 
-class Problem(Exception):  # noqa: N818 - it is an answer, not an accident
+class Problem(Exception):
     """An error answer: HTTP status, code, sentence, and facts beside them."""
 
     def __init__(self, status: int, code: str, message: str, **facts: Any) -> None:

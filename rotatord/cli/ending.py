@@ -15,7 +15,7 @@ class Exit(IntEnum):
     INCOMPLETE = 3  # something could not be reached or told
 
 
-class Ending(Exception):  # noqa: N818 - an ending is not always an error
+class Ending(Exception):
     """Ends the command with ``code`` after printing ``lines`` to stderr."""
 
     def __init__(self, code: Exit, *lines: str) -> None:

@@ -145,7 +145,7 @@ def _asked_back(sim: Simulator, spec: Spec) -> None:
 
 def _adopted(sim: Simulator, spec: Spec) -> None:
     """A value is there already; a person adopts it by its ref, and it is rotated."""
-    from rotatord.ports import MintRequest  # noqa: PLC0415
+    from rotatord.ports import MintRequest
 
     issuer, store = sim.world.issuers["issuer"], sim.world.backends["store"]
     request = MintRequest(installation="", credential=NAME, rotation="by-hand", generation=0, scope=spec.scope, parameters={})

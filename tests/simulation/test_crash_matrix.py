@@ -70,7 +70,7 @@ def test_coverage_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     """Every step of the lifecycle is struck in every way by every fault that it can meet, and the count is printed."""
     if len(_REPORT) < len(SCENARIOS):
         pytest.skip("only after all scenarios of this module")
-    from rotatord.machine import TABLE  # noqa: PLC0415
+    from rotatord.machine import TABLE
 
     struck = {(unit, way) for unit, way, _, _ in _PAIRS}
     missing = [

@@ -33,7 +33,7 @@ def _verified(sim: Simulator) -> bool:
 
 def _until_verified(sim: Simulator) -> None:
     for _ in range(300):
-        if _verified(sim) or sim.record(NAME).generation > 1 and sim.record(NAME).rotation is None:
+        if _verified(sim) or (sim.record(NAME).generation > 1 and sim.record(NAME).rotation is None):
             return
         sim.step(1.0)
 

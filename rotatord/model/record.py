@@ -1,0 +1,152 @@
+"""The unit of the journal, with its ledger, what people asked, and what is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rotatord.clock import Instant
+from rotatord.model.declared import Spec
+from rotatord.model.known import Drift, MintIntent, Rotation, Summary, Version
+from rotatord.model.words import JsonMap, Owing, Reason, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedVersion:
+    """One version that must still die."""
+
+    version: Version
+    reason: str  # replaced | discarded | orphaned | leaked | retired
+    owing: Owing = Owing.OWED
+    revoked_at: datetime | None = None
+    revoked: Instant | None = None  # the same moment on both clocks
+    proofs: int = 0
+    proof: str = ""  # the grade: "refused" or "gone"
+    forced: str = ""  # who forced it and why, where invariants 1 and 2 are excepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debt:
+    """One entry of the revocation ledger: everything that one rotation owes."""
+
+    rotation: str
+    issuer: str
+    owed: tuple[OwedVersion, ...] = ()
+    sweep_until: datetime | None = None  # lost mint answers: search the issuer until then, as far as clocks agree
+    sweep_from: Instant | None = None
+    sweep_for: timedelta = timedelta(0)
+    abandoned: tuple[int, ...] = ()  # generations whose mint answer was lost
+    intents: tuple[MintIntent, ...] = ()
+    kept: str = ""  # the ref that this rotation kept
+    attempts: int = 0
+    opened_at: datetime
+    due_at: datetime
+    waiting: str = ""
+    error: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names the entry within its record."""
+        return f"{self.rotation}@{self.issuer}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A person's stop: no new rotation, nothing authorised to die, until it ends."""
+
+    owner: str
+    until: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakMark:
+    """A version known to be compromised."""
+
+    ref: str
+    generation: int
+    at: datetime
+    deadline: datetime
+    contain: bool = False
+    contained_at: datetime | None = None
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A person's wish that the next unit of work carries out."""
+
+    verb: str  # rotate | repair | adopt | inspect | rebuild
+    actor: str
+    at: datetime
+    reason: Reason = Reason.MANUAL
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a piece of work outside a rotation (inspect, adopt, renew, contain) did not get done, and when it is tried again."""
+
+    unit: str
+    attempts: int
+    due_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that the journal knows of one credential."""
+
+    name: str
+    seq: int = 0
+    spec: Spec
+    standing: Standing = Standing.NEW
+    generation: int = 0  # the highest ever intended
+    current: Version | None = None
+    rotation: Rotation | None = None
+    last: Summary | None = None
+    ledger: tuple[Debt, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    leaks: tuple[LeakMark, ...] = ()
+    asked: Asked | None = None
+    failures: int = 0  # rotations rolled back in a row
+    backoff_until: datetime | None = None
+    held_for_person: str = ""  # automatic rotation stopped after repeated failures, or by a brake
+    drift: tuple[Drift, ...] = ()
+    inspected_at: datetime | None = None
+    trouble: Trouble | None = None
+    renew_error: str = ""
+    alarmed: int = -1  # the generation whose coming expiry was announced
+    formerly: tuple[str, ...] = ()  # earlier names: labels and markers keep them
+    ledger_turn: bool = True  # ledger and step take turns
+    due_at: datetime | None = None  # None: nothing to do until something changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the event log. ``evidence`` holds facts that may be shown to anybody who may read status."""
+
+    id: str
+    time: datetime
+    actor: str
+    action: str
+    credential: str
+    outcome: str  # intended | done | failed | refused | waiting
+    version: str = ""
+    rotation: str = ""
+    reason: str = ""
+    evidence: JsonMap = field(default_factory=dict)
+    seq: int = 0  # given by the journal, rising by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A message for people, delivered at least once."""
+
+    id: str
+    kind: str  # halted | rolled_back | expiring | overdue | strays | drift | leaked | read_only
+    credential: str
+    text: str
+    at: datetime
+    facts: JsonMap = field(default_factory=dict)
+    attempts: int = 0

@@ -1,0 +1,114 @@
+"""The durable memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from rotatord.model import Event, Notice, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on one credential until ``expires`` (seconds of the monotonic clock)."""
+
+    name: str
+    owner: str
+    fence: int  # only rises
+    expires: float
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amendment:
+    """A record as a request wants it, with the events and notices that are committed with it."""
+
+    record: Record
+    events: tuple[Event, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+class Journal(Protocol):
+    """The durable memory: records, events, notices, and a few named facts. Thread-safe. One transaction per call."""
+
+    def claim(self, now: datetime, limit: int, *, full: frozenset[str] = frozenset()) -> Sequence[Lease]:
+        """Lease up to ``limit`` records that are due and not leased, nearest deadline first, none whose issuer is in
+        ``full``. A new lease has a higher fence than any before for that record."""
+        ...
+
+    def lease(self, name: str) -> Lease | None:
+        """Lease this record now whether due or not; None while somebody else holds it. KeyError if unknown."""
+        ...
+
+    def renew(self, lease: Lease) -> Lease:
+        """Prolong. Raises LeaseLost."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; harmless when it is lost already."""
+        ...
+
+    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+        """Store ``record`` if the stored sequence is still ``record.seq`` and the lease is held; returns it with
+        ``seq + 1``. Raises StaleSequence or LeaseLost, and then nothing at all is stored."""
+        ...
+
+    def amend(self, name: str, change: Callable[[Record], Amendment | None]) -> Record:
+        """Read, change and store in one transaction, whoever holds the lease; raises the sequence, so that a worker's
+        next commit fails. ``change`` may run more than once, must be pure, may raise Refused, and returns None to leave
+        the record as it is. KeyError if the name is unknown."""
+        ...
+
+    def put(self, records: Sequence[Amendment]) -> None:
+        """Insert records that do not exist yet, all or none. Conflict if one exists."""
+        ...
+
+    def get(self, name: str) -> Record | None: ...
+
+    def names(self) -> Sequence[str]: ...
+
+    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
+        """A page of all records by name, the names greater than ``after``."""
+        ...
+
+    def least_recently_inspected(self, before: datetime, limit: int) -> Sequence[str]:
+        """Names of quiet managed records whose last inspection is oldest and earlier than ``before``."""
+        ...
+
+    def next_due(self) -> datetime | None: ...
+
+    def counts(self, now: datetime) -> dict[str, int]:
+        """``credentials, due, open, halted, owed, overdue``: for metrics, in constant time or by index."""
+        ...
+
+    def record_events(self, events: Sequence[Event], notices: Sequence[Notice] = ()) -> None:
+        """Events that belong to no change of a record."""
+        ...
+
+    def replay(self, credential: str | None = None, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Events in order of ``seq``, after the given one."""
+        ...
+
+    def notices(self, now: datetime, limit: int) -> Sequence[Notice]:
+        """Undelivered notices that are due for a try, oldest first."""
+        ...
+
+    def notice_done(self, id: str) -> None: ...
+
+    def notice_again(self, id: str, at: datetime) -> None:
+        """The try failed; the next one is due ``at``."""
+        ...
+
+    def fact(self, key: str) -> str | None:
+        """A named fact of the installation (its id, ``read_only``, brakes)."""
+        ...
+
+    def set_fact(self, key: str, value: str | None, events: Sequence[Event] = ()) -> None: ...
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` events and delivered notices older than ``before``; how many went."""
+        ...
+
+    def close(self) -> None: ...
