@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -26,19 +27,20 @@ from rotatord.configuration.findings import Findings
 from rotatord.configuration.head import documents
 from rotatord.engine import Engine, paused
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
-from rotatord.events.notices import Notices, Receiver
+from rotatord.events.notices import Notices, Receiver, receivers
 from rotatord.gates import GATE
 from rotatord.hands import Hands
 from rotatord.hardening import harden
 from rotatord.journal import LEASE_SECONDS, open_journal
 from rotatord.livecheck import check
-from rotatord.model import Asked, Event, Notice, Record
+from rotatord.machine import Step
+from rotatord.model import Asked, Event, JsonMap, Notice, Record
 from rotatord.ops import Context
 from rotatord.ports import Amendment, Consumer, Health, Issuer, Journal, Serves
 from rotatord.registry import Registry
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
-from rotatord.telemetry import Telemetry, configure_logging
+from rotatord.telemetry import EXPIRY_SERIES, Telemetry, configure_logging
 
 EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
 KEEP_EVENTS = timedelta(days=396)  # 13 months
@@ -46,6 +48,7 @@ INSPECT_EVERY = timedelta(hours=6)
 INSPECT_AT_ONCE = 20
 PRUNE_AT_ONCE = 5000
 STALLED_SECONDS = 120.0
+_STEPS = frozenset(step.value for step in Step)
 LONGEST_CALL_SECONDS = 120.0
 
 
@@ -155,6 +158,8 @@ class Daemon:
 
     def _heard(self, event: Event) -> None:
         self.telemetry.event(event)
+        if event.action in _STEPS:
+            self.telemetry.step(event.action, str(event.evidence.get("way", "forward")), event.outcome)
         facts = {"version": event.version, "rotation": event.rotation, "why": event.evidence.get("why", "")}
         shown = {key: value for key, value in facts.items() if value}
         self._log(f"{event.action} {event.outcome}", credential=event.credential, actor=event.actor, **shown)
@@ -183,9 +188,13 @@ class Daemon:
         self.engine.run_once()
 
     def _serve_issuers(self) -> None:
-        for name in sorted(self.configuration.issuers):
-            issuer = self.plugins.issuer(name)
-            if isinstance(issuer, Serves) and issuer not in self._served:
+        wanted = [self.plugins.issuer(name) for name in sorted(self.configuration.issuers)]
+        serving = [issuer for issuer in wanted if isinstance(issuer, Serves)]
+        for gone in [served for served in self._served if not any(served is issuer for issuer in serving)]:
+            gone.stop()  # first, so that its successor can have the address
+            self._served.remove(gone)
+        for issuer in serving:
+            if not any(issuer is served for served in self._served):
                 issuer.start()
                 self._served.append(issuer)
 
@@ -220,6 +229,7 @@ class Daemon:
             self._bring_in_line(fresh)
             self.configuration = fresh
             self.budgets.set(limits_of(fresh))
+            self.notices.receivers = self._receivers(fresh)
             self._serve_issuers()
             old.close()
         self.engine.wake()
@@ -234,10 +244,9 @@ class Daemon:
     # --- chores ----------------------------------------------------------------------------------------------------
 
     def _chores(self) -> list[Chore]:
-        receivers = [receiver_of(section, self.plugins) for section in self.configuration.notices]
-        notices = Notices(self.journal, self.clock, self.ids, self.installation, receivers)
+        self.notices = Notices(self.journal, self.clock, self.ids, self.installation, self._receivers(self.configuration))
         return [
-            Chore("notices", 2, notices.deliver),
+            Chore("notices", 2, self.notices.deliver),
             Chore("configuration", 10, self._reload_if_changed),
             Chore("drift", 60, self._inspect_some),
             Chore("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
@@ -245,6 +254,12 @@ class Daemon:
             Chore("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
         ]
+
+    def _receivers(self, configuration: Configuration) -> tuple[Receiver, ...]:
+        def secret(reference: JsonMap) -> str:  # of the registry in force when it is asked
+            return self.plugins.registry.secret(reference)
+
+        return receivers(configuration.notices, secret)
 
     def _reload_if_changed(self) -> None:
         _, seen = documents(self._path, Findings())
@@ -279,7 +294,12 @@ class Daemon:
             self.journal.set_fact("overdue_told", "yes" if overdue else None)
 
     def _beat(self) -> None:
-        self.telemetry.counts(self.journal.counts(self.clock.now()))
+        counts = self.journal.counts(self.clock.now())
+        self.telemetry.counts(counts)
+        if counts.get("credentials", 0) <= EXPIRY_SERIES:  # beyond that the journal is not read for a metric
+            records = self.journal.records(limit=EXPIRY_SERIES)
+            ends = {(r.name, r.spec.issuer): r.current.expires_at for r in records if r.current and r.current.expires_at}
+            self.telemetry.expiries({key: end for key, end in ends.items() if end is not None})
         self._log("heartbeat", journal=self.engine.journal_away or "fine")
 
     # --- what the API asks -----------------------------------------------------------------------------------------
@@ -311,18 +331,6 @@ def limits_of(configuration: Configuration) -> dict[str, Limit]:
     return budgets
 
 
-def receiver_of(section: Any, plugins: LivePlugins) -> Receiver:
-    """A webhook of the configuration."""
-    secret = section.secret
-    return Receiver(
-        name=section.name,
-        url=section.url,
-        outgoing=section.outgoing(),
-        secrets=lambda: [plugins.registry.secret(secret)] if secret is not None else [],
-        kinds=frozenset(section.kinds),
-    )
-
-
 def run(path: str | Path, *, once: bool = False) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Every mistake of the configuration is printed, one a line."""
     configure_logging()
@@ -333,7 +341,8 @@ def run(path: str | Path, *, once: bool = False) -> int:
             print(problem, file=sys.stderr)  # noqa: T201 - the command line's own answer
         return EXIT_USAGE
     formats: dict[str, bool | None] = {"auto": None, "json": True, "text": False}
-    configure_logging(configuration.log.level, json_lines=formats[configuration.log.format])
+    json_lines = formats[configuration.log.format]
+    configure_logging(configuration.log.level, json_lines=json_lines)
     for measure in harden():
         logging.getLogger("rotatord").debug("%s", measure)
     try:
@@ -345,6 +354,7 @@ def run(path: str | Path, *, once: bool = False) -> int:
     except JournalError as error:
         print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
+    configure_logging(configuration.log.level, json_lines=json_lines, daemon=daemon.installation)
     return _once(daemon) if once else _forever(daemon)
 
 
@@ -357,28 +367,20 @@ def _once(daemon: Daemon) -> int:
 
 
 def _forever(daemon: Daemon) -> int:
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, lambda *_: stopping.set())
-    reload_wanted = threading.Event()
-
-    def hang_up(*_: object) -> None:
-        reload_wanted.set()
-        stopping.set()
-
-    signal.signal(signal.SIGHUP, hang_up)
+    # Signals are read from a pipe, not handled: a handler could run inside a lock that it needs. They are not blocked
+    # either, because our children would inherit that.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     try:
         daemon.start()
     except (OSError, RotatordError) as error:
         print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
         daemon.stop()
         return EXIT_USAGE
-    while True:
-        stopping.wait()
-        if not reload_wanted.is_set():
-            break
-        reload_wanted.clear()
-        stopping.clear()
+    while os.read(told, 1)[0] == signal.SIGHUP:
         daemon.reload()
     daemon.stop()
     return EXIT_CLEAN

@@ -8,7 +8,7 @@ from typing import Any
 
 from rotatord.clock import Clock
 from rotatord.errors import LeaseLost, RotatordError
-from rotatord.model import Event, Notice, Record
+from rotatord.model import Event, Notice, Record, Rotation
 from rotatord.ops import Call
 from rotatord.ports import Journal, Lease
 from rotatord.telemetry import Telemetry
@@ -62,6 +62,7 @@ class Hands:
         self._spend = spend
         self._heard = heard
         self.leased = Leased(journal, clock)
+        self._places: dict[str, Rotation] = {}  # where each open rotation stood at its last commit
 
     def call(self, lease: Lease, call: Call) -> Any:
         """Start no call that could outlive the lease; time it, and count it against its issuer's budget."""
@@ -86,4 +87,13 @@ class Hands:
         stored = self._journal.commit(self.leased.lasts(lease, 0.0), record, events, notices)
         for event in events:
             self._heard(event)
+        self._time(stored)
         return stored
+
+    def _time(self, record: Record) -> None:
+        """How long the rotation stayed where it was, once it has moved on."""
+        before, now = self._places.pop(record.name, None), record.rotation
+        if before is not None and (now is None or (now.state, now.way) != (before.state, before.way)):
+            self._telemetry.phase(before.state.value, before.way.value, (self._clock.now() - before.since).total_seconds())
+        if now is not None:
+            self._places[record.name] = now
