@@ -49,7 +49,7 @@ INSPECT_AT_ONCE = 20
 PRUNE_AT_ONCE = 5000
 STALLED_SECONDS = 120.0
 _STEPS = frozenset(step.value for step in Step)
-LONGEST_CALL_SECONDS = 120.0
+LONGEST_CALL_SECONDS = 600.0
 
 
 class LivePlugins:

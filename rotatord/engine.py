@@ -21,7 +21,7 @@ DRAIN_SECONDS = 20.0
 READ_ONLY = "read_only"
 PAUSED = "paused"
 SURVEY_LIMIT = 1000
-SURVEY_SECONDS = 10.0
+SURVEY_SECONDS = 2.5
 
 
 class Engine:

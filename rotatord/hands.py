@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rotatord.clock import Clock
-from rotatord.errors import LeaseLost, RotatordError
+from rotatord.errors import Invalid, RotatordError
 from rotatord.model import Event, Notice, Record, Rotation
 from rotatord.ops import Call
 from rotatord.ports import Journal, Lease
@@ -26,7 +26,7 @@ class Leased:
         self._lock = threading.Lock()
 
     def lasts(self, lease: Lease, seconds: float) -> Lease:
-        """The lease, good for ``seconds`` plus a margin. Raises LeaseLost when it cannot be made to last."""
+        """The lease, good for ``seconds`` plus a margin. Raises LeaseLost when it is gone, Invalid when none is long enough."""
         key = (lease.name, lease.fence)
         with self._lock:
             held = self._renewed.get(key, lease)
@@ -35,7 +35,7 @@ class Leased:
             with self._lock:
                 self._renewed[key] = held
         if held.expires - self._clock.monotonic() <= seconds + MARGIN_SECONDS:
-            raise LeaseLost(f"a lease is too short for a call of up to {seconds:g} s")
+            raise Invalid(f"a call of up to {seconds:g} s does not fit into a lease: give it a shorter timeout")
         return held
 
     def forget(self, lease: Lease) -> None:
