@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord import moves
-from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, Version, Way
+from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
 from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, left, passed, read, soon
 from rotatord.ports import Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
 from rotatord.steps.slots import fields_at, named
@@ -72,6 +72,8 @@ def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
             return f"held by {hold.owner} until {hold.until.isoformat()}"
         if why := ctx.paused():
             return why
+        if any(owed.reason == moves.BY_HAND for owed in debt.owed) and not _left_since(record, debt):
+            return "no rotation or repair has proven yet that its consumers left it; `repair` does"
     rotation = record.rotation
     if rotation is not None and rotation.way is Way.REPAIR:
         return "a repair is open; what it publishes is not touched meanwhile"
@@ -79,6 +81,12 @@ def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
     if rotation is not None and rotation.id == debt.rotation and minting:
         return "a mint of this rotation is not answered yet"
     return ""
+
+
+def _left_since(record: Record, debt: Debt) -> bool:
+    """Whether a rotation or repair that began after the entry was made has proven that everybody uses something else."""
+    last = record.last
+    return last is not None and last.state is State.COMPLETED and last.started_at >= debt.opened_at
 
 
 def _replace_debt(record: Record, debt: Debt) -> Record:

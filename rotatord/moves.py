@@ -26,6 +26,8 @@ from rotatord.ops import open_rotation, with_rotation
 from rotatord.ports import Traits
 from rotatord.retry import after_rolled_back
 
+BY_HAND = "replaced by hand"  # why a version is owed that a person's own value stands in for
+
 
 def place(rotation: Rotation) -> Place:
     """Where the rotation stands."""

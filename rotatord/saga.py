@@ -213,7 +213,7 @@ class Saga:
     def _conclude(self, lease: Lease, before: Record, work: Work, result: Result) -> Record:
         if work.kind is Kind.INSPECT and isinstance(result, Done):
             self._surveyed.add(before.name)
-        if work.kind is Kind.REBUILD and isinstance(result, Done) and result.record.standing is Standing.MANAGED:
+        if work.kind is Kind.REBUILD and isinstance(result, Done) and result.record.standing is not Standing.BEHIND:
             self._surveyed.add(before.name)
             self._rebuilt()
         if isinstance(result, Stop):

@@ -44,14 +44,14 @@ class Application:
         self.options = options
         vault = urlsplit(options.vault)
         self.connection = http.client.HTTPConnection(vault.hostname or "", vault.port, timeout=10)
-        self.running = Running(version=None)  # replaced as a whole: the attesting thread never sees half of it
+        self.running = Running()  # replaced as a whole: the attesting thread never sees half of it
         self.counts = Counts()
 
     def load(self) -> None:
         """Read the token anew; the old one stays in use when that does not work. Never tried again by itself."""
         try:
             document = self._from_vault() if self.options.document else self._from_file()
-            token, version = document["TOKEN"], document["VERSION"]
+            token, version = document["TOKEN"], document.get("VERSION")  # a value made by hand has none
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
             self.counts.failed_loads += 1
             complain(f"not loaded: {type(error).__name__}")
@@ -95,7 +95,7 @@ class Application:
             if told.is_set():
                 told.clear()
                 self.load()
-            if self.running.version is None:
+            if self.running.fields is None:
                 told.wait(0.05)
                 continue
             now = time.monotonic()
@@ -114,7 +114,7 @@ class Application:
 
 def complain(what: str) -> None:
     """For whoever reads a failing test."""
-    print(what, file=sys.stderr, flush=True)  # noqa: T201 -- its only output
+    print(what, file=sys.stderr, flush=True)
 
 
 def main() -> int:

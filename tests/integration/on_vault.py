@@ -38,7 +38,7 @@ class Corner:
         role = {"allowed_policies": [name], "orphan": True, "renewable": True, "token_type": "service"}
         server.call("POST", f"auth/token/roles/{name}", role)
         policies = [place.documented_policy("rotatord-vault-token", ROLE=name)]
-        for document in documents or ("app",):
+        for document in documents or ("app", "other"):
             path = f"{name}/{document}"
             policies.append(place.documented_policy("rotatord-vault-kv", KV=KV_MOUNT, PATH=path))
         corner = cls(server, name, place.directory)
@@ -116,6 +116,7 @@ class Busy:
     name: str
     credential: str
     reads: list[str]  # where it finds its token: --file PATH, or --document and --reader-token
+    rate: float = 200.0  # requests a second
     process: subprocess.Popen[bytes] | None = None
     counts: dict[str, Any] = field(default_factory=dict)
 
@@ -142,6 +143,7 @@ class Busy:
         corner = self.corner
         corner.server.call("POST", self.asks_for, {"data": {"for": self.name}})
         options = ["--name", self.name, "--credential", self.credential, "--vault", corner.server.address, *self.reads]
+        options += ["--rate", str(self.rate)]
         files = ["--pid-file", self.pid_file, "--port-file", self._file("port"), "--counts", self._file("counts")]
         with self._file("log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -156,6 +158,11 @@ class Busy:
             assert self.process.poll() is None, self.output()
             assert time.monotonic() < deadline, self.output()
             pause.wait(0.02)
+
+    def tell(self) -> None:
+        """Make it load, as a person would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it; what it counted stands in ``counts``."""

@@ -118,7 +118,7 @@ def test_fifty_rotations_in_a_row_refuse_nobody(corner: Corner, tmp_path: Path, 
         pace = f"{counts['asked'] / counts['seconds']:.0f}/s (slowest second {counts['worst_second']})"
         figures.append(f"{busy.name}: {counts['asked']} requests, {pace}, refused by Vault's audit: {refused[busy.name]}")
     with capsys.disabled():
-        print("", *figures, f"{2 * HALF} old tokens proven dead, 0 strays, 0 orphans", sep="\n")  # noqa: T201 -- figures asked for
+        print("", *figures, f"{2 * HALF} old tokens proven dead, 0 strays, 0 orphans", sep="\n")
 
 
 def lasted(rotation: dict[str, Any]) -> float:
