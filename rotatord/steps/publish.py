@@ -22,6 +22,7 @@ from rotatord.ops import (
     holds,
     open_rotation,
     read,
+    same,
     soon,
     write,
 )
@@ -121,7 +122,8 @@ def _publish_one(
     marker = ctx.marker(record, subject, Slot.CURRENT)
     for _ in range(WRITE_TRIES):
         held: Held = yield from read(backend, destination, Slot.CURRENT)
-        repaired = rotation.way is Way.REPAIR and held.marker is not None and holds(ctx, held, subject, names, fields)
+        # Where our value lies under no marker or an old one, readers are told a wrong version beside it: written anew.
+        repaired = rotation.way is Way.REPAIR and same(held.marker, subject) and holds(ctx, held, subject, names, fields)
         if repaired or (held.marker == marker and holds(ctx, held, subject, names, fields)):
             return _fact(ctx, record, destination, subject)
         if _foreign(ctx, record, held, names, fields):

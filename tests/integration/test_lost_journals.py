@@ -212,10 +212,11 @@ def own_paths(second: World) -> None:
 # --- values that somebody else put there ---------------------------------------------------------------------------
 
 
-def foreign(world: World) -> tuple[str, str]:
+def foreign(world: World, *, patched: bool = False) -> tuple[str, str]:
     """A person puts a token of their own into the document, while the application goes on with ours."""
     token, accessor = world.corner.made()
-    world.corner.write({"TOKEN": token})
+    kept = world.corner.document() if patched else {}  # `vault kv patch` leaves our marker and the version beside it
+    world.corner.write({**kept, "TOKEN": token})
     world.installation.command("inspect", NAME)
     row = world.installation.until_row(NAME, lambda row: bool(row["drift"]), "see the drift")
     assert [item["what"] for item in row["drift"]] == ["foreign"]
@@ -253,7 +254,7 @@ def test_a_value_changed_by_hand_is_adopted(make: Callable[..., World], ref: boo
     with world.installation as installation:
         begin(world)
         (ours,) = world.corner.labelled()
-        token, accessor = foreign(world)
+        token, accessor = foreign(world, patched=ref)
         assert installation.ask("adopt", NAME, *(["--ref", accessor] if ref else [])).returncode == 0
         installation.until(lambda: not world.corner.labelled(), "end what it made")
         row = installation.until_quiet(NAME)

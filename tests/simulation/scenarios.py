@@ -109,6 +109,16 @@ def _unhealthy(sim: Simulator, spec: Spec) -> None:
     check.breaks = lambda _label: False
 
 
+def _not_applied(sim: Simulator, spec: Spec) -> None:
+    """The consumer accepts the second reload and does nothing, as reloaders do."""
+    begin(sim, spec)
+    app = sim.world.consumers["app"]
+    app.applies_after = None
+    ask(sim, "rotate")
+    end(sim)
+    app.applies_after = 0 * SECOND
+
+
 def _drifted(sim: Simulator, spec: Spec) -> None:
     """A copy is wiped; the look that finds it starts a repair."""
     begin(sim, spec)
@@ -143,22 +153,43 @@ def _asked_back(sim: Simulator, spec: Spec) -> None:
     end(sim)
 
 
-def _adopted(sim: Simulator, spec: Spec) -> None:
-    """A value is there already; a person adopts it by its ref, and it is rotated."""
+def _put_there(sim: Simulator, spec: Spec) -> str:
+    """Somebody makes a version without us and writes it to the home; its ref."""
     from rotatord.ports import MintRequest
 
     issuer, store = sim.world.issuers["issuer"], sim.world.backends["store"]
     request = MintRequest(installation="", credential=NAME, rotation="by-hand", generation=0, scope=spec.scope, parameters={})
     made = issuer.issue(request, labelled=False)
     store.tamper(spec.home, {"TOKEN": made.fields.reveal("token")})
+    return made.ref
+
+
+def _adopted(sim: Simulator, spec: Spec) -> None:
+    """A value is there already; a person adopts it by its ref, and it is rotated."""
+    ref = _put_there(sim, spec)
     sim.world.tick()
     sim.declare(spec)
     sim.settle(NAME)
     for _ in range(5):
         if sim.record(NAME).standing != "unmanaged":
             break
-        ask(sim, "adopt", ref=made.ref)
+        ask(sim, "adopt", ref=ref)
         sim.settle(NAME)
+    ask(sim, "rotate")
+    end(sim)
+
+
+def _adopted_over_ours(sim: Simulator, spec: Spec) -> None:
+    """A value of ours is replaced by hand while its consumer goes on with it; a person adopts the new one."""
+    begin(sim, spec)
+    ref = _put_there(sim, spec)
+    for _ in range(5):
+        current = sim.record(NAME).current
+        if current is not None and current.ref == ref:
+            break
+        ask(sim, "adopt", ref=ref)
+        sim.run(60.0)
+    end(sim)
     ask(sim, "rotate")
     end(sim)
 
@@ -224,10 +255,13 @@ SCENARIOS = (
     Scenario("rolled_back_unhealthy", _full(**SPREADING), _unhealthy),
     Scenario("rolled_back_by_a_person", _full(**SPREADING), _asked_back),
     Scenario("rolled_back_caller_chooses", _plain(value_origin="caller"), _unhealthy),
+    Scenario("rolled_back_not_applied", _plain(), _not_applied),
+    Scenario("rotate_refreshes_by_itself", _plain({"poll": 2 * SECOND, "applies_after": None}, **SPREADING), rotate),
     Scenario("repair", _plain(), _drifted),
     Scenario("compromised", _full(), _compromised),
     Scenario("contained", _full(), _contained),
     Scenario("adopted", _full(), _adopted),
+    Scenario("adopted_over_ours", _full(), _adopted_over_ours),
     Scenario("renewed", _periodic, _renewed),
     Scenario("retired", _full(), _retired),
 )
