@@ -37,7 +37,7 @@ def policy(**settings: Any) -> Policy:
             "settle": SECOND,
             "jitter_percent": 0.0,
             "reload_within": timedelta(minutes=5),
-            "verify_within": timedelta(minutes=5),
+            "verify_within": 45 * SECOND,
             **settings,
         }
     )
