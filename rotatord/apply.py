@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rotatord.clock import Ids
@@ -23,30 +23,54 @@ def apply(journal: Journal, specs: Mapping[str, Spec], renames: Mapping[str, str
 
     A rotation in flight goes on with the specification it was planned with. Idempotent.
     """
-    known = {record.name: record for record in _all(journal)}
     counts: Counter[str] = Counter()
     for new, old in renames.items():
-        if new not in known and old in known and new in specs and _rename(journal, known[old], specs[new], now, ids):
-            record = journal.get(new)
-            assert record is not None
-            known[new] = record
+        before = journal.get(old)
+        if before is not None and new in specs and journal.get(new) is None and _rename(journal, before, specs[new], now, ids):
             counts["renamed"] += 1
-    fresh = [spec for name, spec in specs.items() if name not in known]
+    compared = _compare(journal, specs)
+    fresh = [spec for name, spec in specs.items() if name not in compared.known]
     for start in range(0, len(fresh), CHUNK):
         chunk = fresh[start : start + CHUNK]
         journal.put([Amendment(record=Record(name=spec.name, spec=spec, due_at=now)) for spec in chunk])
-    counts["added"] = len(fresh)
-    changed = [name for name, spec in specs.items() if name in known and _differs(known[name], spec)]
-    braked = _braked(known, specs, changed)
-    for name in changed:
-        held = braked.get(specs[name].issuer, "") if _makes_due(known[name], specs[name]) else ""
+    braked = _braked(specs, compared.made_due)
+    for name in compared.changed:
+        held = braked.get(specs[name].issuer, "") if name in compared.made_due else ""
         journal.amend(name, lambda record, spec=specs[name], held=held: _changed(record, spec, held, now, ids))  # type: ignore[misc]
-    counts["changed"] = len(changed)
-    gone = [r for name, r in known.items() if name not in specs and r.standing not in {Standing.FORGOTTEN, Standing.RETIRED}]
-    for record in gone:
-        journal.amend(record.name, lambda record: _forgotten(record, now, ids))
-    counts["forgotten"] = len(gone)
+    for name in compared.gone:
+        journal.amend(name, lambda record: _forgotten(record, now, ids))
+    counts.update(added=len(fresh), changed=len(compared.changed), forgotten=len(compared.gone))
     return dict(counts)
+
+
+@dataclass(slots=True)
+class _Compared:
+    """Names only: there may be very many records."""
+
+    known: set[str] = field(default_factory=set)
+    changed: list[str] = field(default_factory=list)
+    made_due: set[str] = field(default_factory=set)  # those of the changed ones that this will rotate
+    gone: list[str] = field(default_factory=list)
+
+
+def _compare(journal: Journal, specs: Mapping[str, Spec]) -> _Compared:
+    found = _Compared()
+    for record in _all(journal):
+        found.known.add(record.name)
+        spec = specs.get(record.name)
+        if spec is None:
+            if record.standing not in {Standing.FORGOTTEN, Standing.RETIRED}:
+                found.gone.append(record.name)
+        elif _differs(record, spec):
+            found.changed.append(record.name)
+            if _makes_due(record, spec):
+                found.made_due.add(record.name)
+    return found
+
+
+def declared(journal: Journal) -> Iterator[Record]:
+    """Every credential that the configuration in force declares, a page at a time."""
+    return (record for record in _all(journal) if record.standing not in {Standing.FORGOTTEN, Standing.RETIRED})
 
 
 def _all(journal: Journal) -> Iterator[Record]:
@@ -57,7 +81,8 @@ def _all(journal: Journal) -> Iterator[Record]:
 
 
 def _differs(record: Record, spec: Spec) -> bool:
-    return record.spec != spec or record.standing is Standing.FORGOTTEN
+    """Where it stands in the file is no difference: one line more at the top must not touch every credential below."""
+    return record.spec != replace(spec, source=record.spec.source) or record.standing is Standing.FORGOTTEN
 
 
 def _makes_due(record: Record, spec: Spec) -> bool:
@@ -68,9 +93,9 @@ def _makes_due(record: Record, spec: Spec) -> bool:
     return digest_of(asked) != digest_of((current.issuer, current.scope))
 
 
-def _braked(known: Mapping[str, Record], specs: Mapping[str, Spec], changed: Iterable[str]) -> dict[str, str]:
+def _braked(specs: Mapping[str, Spec], made_due: Iterable[str]) -> dict[str, str]:
     """Issuers at which this change would rotate too many at once, with the words for it."""
-    due = Counter(specs[name].issuer for name in changed if _makes_due(known[name], specs[name]))
+    due = Counter(specs[name].issuer for name in made_due)
     total = Counter(spec.issuer for spec in specs.values())
     return {
         issuer: f"one change of the configuration makes {count} of {total[issuer]} credentials of {issuer} due at once: "

@@ -6,7 +6,7 @@ Loading does no I/O but reading those files: plugins are built to see whether th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Configuration:
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
     digest: str = ""  # of the files' contents
+    stamp: str = ""  # see the function of this name; as it was before the files were read
+    complete: bool = True  # False: read without its credentials
 
 
 def load(
@@ -62,6 +64,7 @@ def load(
     was brought in line before. Raises ConfigError with every mistake, each with ``file:line``.
     """
     path = Path(path)
+    taken = stamp(path)
     base_dir = str((path if path.is_dir() else path.parent).absolute())
     findings = Findings()
     files, digest = documents(path, findings)
@@ -90,9 +93,24 @@ def load(
     _of_the_files(files, findings)
     if findings:
         raise ConfigError(findings.all())
-    return _configuration(
+    configuration = _configuration(
         head, over, specs=specs, renames=renames, base_dir=base_dir, digest=digest, files=[d.file for d in files]
     )
+    return replace(configuration, stamp=taken, complete=credentials)
+
+
+def load_for_start(path: str | Path, *, settings: Settings | None = None) -> Configuration:
+    """Without its credentials where there is a journal that may know them already. Raises ConfigError as :func:`load` does."""
+    try:
+        head = load(path, settings=settings, credentials=False)
+    except ConfigError:
+        return load(path, settings=settings)  # with every mistake, not only those of the head
+    return head if journal_of(head).exists() else load(path, settings=settings)
+
+
+def journal_of(configuration: Configuration) -> Path:
+    """Where its journal lies."""
+    return Path(configuration.state_dir).absolute() / "journal.db"
 
 
 def stamp(path: str | Path) -> str:

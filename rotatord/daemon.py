@@ -22,9 +22,7 @@ from rotatord.api.service import Finding
 from rotatord.budget import Budgets, Limit
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
-from rotatord.config import Configuration, load, surroundings
-from rotatord.configuration.findings import Findings
-from rotatord.configuration.head import documents
+from rotatord.config import Configuration, journal_of, load, load_for_start, stamp, surroundings
 from rotatord.engine import Engine, paused
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
@@ -42,6 +40,7 @@ from rotatord.settings import Settings
 from rotatord.sweep import Sweep
 from rotatord.telemetry import EXPIRY_SERIES, Telemetry, configure_logging
 
+IN_LINE = "in_line"  # the fact that names the configuration which the journal's credentials are of
 EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
 KEEP_EVENTS = timedelta(days=396)  # 13 months
 INSPECT_EVERY = timedelta(hours=6)
@@ -84,13 +83,13 @@ class Daemon:
         self._path = Path(path)
         self._log = structlog.get_logger("rotatord").info
         self._reloading = threading.Lock()
-        self._seen = configuration.digest
+        self._seen = configuration.stamp
         self.failures = 0  # rotations that halted or rolled back since the start
         state = Path(configuration.state_dir)
         identity.prepare(state)
         fingerprinter = identity.fingerprinter(state)
         self.journal: Journal = open_journal(
-            f"sqlite:///{state.absolute() / 'journal.db'}",
+            f"sqlite:///{journal_of(configuration)}",
             self.clock,
             self.ids,
             lease_seconds=LONGEST_CALL_SECONDS + LEASE_SECONDS,
@@ -105,7 +104,7 @@ class Daemon:
         self.installation = identity.installation(configuration.installation, state, self.journal, self.ids)
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
-        self._bring_in_line(configuration)
+        self.configuration = self._bring_in_line(configuration)
         self.telemetry = Telemetry()
         self.budgets = Budgets(self.clock, limits_of(configuration))
         context = Context(
@@ -134,12 +133,20 @@ class Daemon:
         self._served: list[Serves] = []
         self._api: Any = None
 
-    def _bring_in_line(self, configuration: Configuration) -> None:
-        problems = apply.still_needed(self.journal, configuration.issuers, configuration.backends)
-        if problems:
-            raise ConfigError(problems)
-        counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
+    def _bring_in_line(self, configuration: Configuration) -> Configuration:
+        """What is to be remembered of it: the credentials are the journal's from here on, there may be very many of them.
+        Nothing is compared when the journal was brought in line with these very files before."""
+        if not configuration.complete and self.journal.fact(IN_LINE) != _mark(configuration):
+            configuration = load(self._path, settings=Settings.from_environment())
+        counts: dict[str, int] = {}
+        if configuration.complete:
+            problems = apply.still_needed(self.journal, configuration.issuers, configuration.backends)
+            if problems:
+                raise ConfigError(problems)
+            counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
+            self.journal.set_fact(IN_LINE, _mark(configuration))
         self._log("configuration in force", **counts)
+        return replace(configuration, specs={}, renames={})
 
     def _service(self) -> JournalService:
         return JournalService(
@@ -226,8 +233,8 @@ class Daemon:
             around = surroundings(fresh.state_dir, fresh.base_dir, self.installation)
             old = self.plugins.registry
             self.plugins.registry = Registry(fresh, around, previous=old)
-            self._bring_in_line(fresh)
-            self.configuration = fresh
+            self.configuration = fresh = self._bring_in_line(fresh)
+            self._seen = fresh.stamp
             self.budgets.set(limits_of(fresh))
             self.notices.receivers = self._receivers(fresh)
             self._serve_issuers()
@@ -262,7 +269,7 @@ class Daemon:
         return receivers(configuration.notices, secret)
 
     def _reload_if_changed(self) -> None:
-        _, seen = documents(self._path, Findings())
+        seen = stamp(self._path)
         if seen != self._seen:
             self._seen = seen  # a bad new file is reported once, not every ten seconds
             self.reload()
@@ -305,7 +312,8 @@ class Daemon:
     # --- what the API asks -----------------------------------------------------------------------------------------
 
     def _check(self, names: Sequence[str]) -> Sequence[Finding]:
-        chosen = [self.configuration.specs[name] for name in names or sorted(self.configuration.specs)]
+        records = [self.journal.get(name) for name in names] if names else apply.declared(self.journal)
+        chosen = [record.spec for record in records if record is not None]
         return check(chosen, self.plugins)
 
     def _alive(self) -> Sequence[Finding]:
@@ -331,11 +339,15 @@ def limits_of(configuration: Configuration) -> dict[str, Limit]:
     return budgets
 
 
+def _mark(configuration: Configuration) -> str:
+    return f"{__version__} {configuration.digest}"
+
+
 def run(path: str | Path, *, once: bool = False) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Every mistake of the configuration is printed, one a line."""
     configure_logging()
     try:
-        configuration = load(path, settings=Settings.from_environment())
+        configuration = load_for_start(path, settings=Settings.from_environment())
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - the command line's own answer
@@ -355,6 +367,7 @@ def run(path: str | Path, *, once: bool = False) -> int:
         print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
     configure_logging(configuration.log.level, json_lines=json_lines, daemon=daemon.installation)
+    del configuration  # the daemon keeps what it needs, and that is not all the credentials
     return _once(daemon) if once else _forever(daemon)
 
 
