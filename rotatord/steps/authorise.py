@@ -13,9 +13,10 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.clock import elapsed
+from rotatord.errors import NotFound
 from rotatord.gates import Gate, evaluate, verdict
 from rotatord.model import Evidence, Record, Rotation, Slot, Suspension, Verdict
-from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, read, soon
+from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, parameters_of, read, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
 from rotatord.steps.verify import lost, overridden, override, publish_again, reasons, summary
@@ -27,7 +28,7 @@ LOOK_AT_LEAST = timedelta(seconds=30)
 def authorise(ctx: Context, record: Record) -> Unit:
     """From ``verified`` to ``completed``; stays verified, never revokes silently, while anything is missing."""
     gate: Gate = ctx.gate
-    record = _timed(ctx, record)
+    record = yield from _timed(ctx, record)
     evidence = yield from evaluate(ctx, record, gate.authorise)
     result = verdict(evidence)
     rotation = open_rotation(record)
@@ -58,13 +59,16 @@ def authorise(ctx: Context, record: Record) -> Unit:
     return Done(record)
 
 
-def _timed(ctx: Context, record: Record) -> Record:
-    """Start the overlap. Clocks that disagree start it again: the overlap stretches, it never shrinks."""
+def _timed(ctx: Context, record: Record) -> Generator[Op, Any, Record]:
+    """Start the overlap. Clocks that disagree start it again, and that is told: it stretches, it never shrinks."""
     rotation = open_rotation(record)
     now = ctx.instant()
-    if rotation.timer is None or elapsed(rotation.timer, now, timedelta(0)) is None:
+    if rotation.timer is None:
         return changed(record, timer=now)
-    return record
+    if elapsed(rotation.timer, now, timedelta(0)) is not None:
+        return record
+    why = "the clock was set, or the machine restarted: the overlap starts again"
+    return (yield from commit(changed(record, timer=now), ctx.event(record, "authorise", "restarted", rotation.base, why=why)))
 
 
 def _note_use(ctx: Context, record: Record, evidence: list[Evidence]) -> Record:
@@ -93,6 +97,8 @@ def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
     base, policy = rotation.base, rotation.plan.policy
     if base is None or not base.ref or not policy.suspend:
         return record
+    if moves.mint_kills_base(rotation, ctx.plugins.issuer(rotation.plan.issuer).traits):
+        return record  # it is dead, and its id may be that of the new one
     issuer = ctx.plugins.issuer(base.issuer)
     if not isinstance(issuer, Suspend):
         return record
@@ -100,8 +106,11 @@ def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
         attempts = rotation.suspension.attempts + 1 if rotation.suspension else 1
         record = changed(record, suspension=Suspension(intended_at=ctx.instant(), attempts=attempts))
         record = yield from commit(record, ctx.event(record, "suspend", "intended", base))
-        suspend = issuer.suspend
-        yield from ask(base.issuer, issuer, "suspend", lambda: suspend(base.ref, rotation.plan.parameters), effect=True)
+        suspend, parameters = issuer.suspend, parameters_of(base, rotation.plan)
+        try:
+            yield from ask(base.issuer, issuer, "suspend", lambda: suspend(base.ref, parameters), effect=True)
+        except NotFound:
+            return record  # gone already: there is nothing left that anybody could miss
         suspension = open_rotation(record).suspension
         assert suspension is not None
         record = changed(record, suspension=replace(suspension, done_at=ctx.instant()))

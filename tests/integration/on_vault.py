@@ -9,17 +9,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
+from rotatord.formats import parse
 from rotatord.vault_labels import LABEL
+from tests.integration.running import Installation
 from tests.servers.fixtures import KV_MOUNT, Place
 from tests.servers.vault import VaultServer
 
 PROGRAM = Path(__file__).with_name("busy_consumer.py")
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_SECONDS = 20.0
+NAME = "app"
 
 
 @dataclass
@@ -58,9 +65,9 @@ class Corner:
         file.write_text(self.server.token(reader))
         return file
 
-    def head(self, installation: str = "") -> str:
-        """The configuration's issuers and backends."""
-        auth = f'address: "{self.server.address}", auth: {{token: {{file: {self.own_token}}}}}'
+    def head(self, installation: str = "", address: str = "") -> str:
+        """The configuration's issuers and backends. ``address``: where Vault is found, if not directly."""
+        auth = f'address: "{address or self.server.address}", auth: {{token: {{file: {self.own_token}}}}}'
         return (
             (f"installation: {installation}\n" if installation else "")
             + "state_dir: state\nlog: {format: json}\n"
@@ -191,3 +198,115 @@ class Busy:
 
     def _file(self, kind: str) -> Path:
         return self.corner.directory / f"{self.name}.{kind}"
+
+
+@dataclass
+class Audited:
+    """What Vault's audit device has of one path: who asks for it is one consumer, and nobody else."""
+
+    asked: int = 0
+    refused: int = 0
+
+
+def audited(file: Path, path: str) -> Audited:
+    """Count the requests for a path, and those that were not answered with what was asked for."""
+    seen = Audited()
+    errors: set[str] = set()
+    with file.open() as lines:
+        for line in lines:
+            if f'"{path}"' not in line:
+                continue
+            entry = json.loads(line)
+            if entry["request"]["path"] != path or entry["request"]["operation"] != "read":
+                continue
+            seen.asked += entry["type"] == "request"
+            if entry.get("error"):
+                errors.add(entry["request"]["id"])
+    seen.refused = len(errors)
+    return seen
+
+
+CONFIG = """
+policies:
+  quick: {{ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: {overlap}, poll: 100ms, verify_within: 20s}}
+credentials:
+  - name: app
+    issuer: tokens
+    policy: quick
+    scope: {{permissions: [{permission}]}}
+    destinations:
+      - {{backend: kv, path: {permission}/{document}, keys: {{TOKEN: token}}, version_key: VERSION}}
+      - {{backend: files, path: {file}, format: dotenv, keys: {{TOKEN: token}}, version_key: VERSION}}
+    consumers:
+      - {consumer}
+"""
+
+
+@dataclass
+class World:
+    """One corner of Vault with an application in it that must never be refused, and one installation of rotatord."""
+
+    corner: Corner
+    busy: Busy
+    installation: Installation
+
+    @property
+    def file(self) -> Path:
+        return self.corner.directory / "destinations" / "app.env"
+
+    def begin(self, rotations: int = 1) -> None:
+        """A first version and some rotations."""
+        self.installation.until_quiet(NAME)
+        for _ in range(rotations):
+            self.installation.rotated(NAME)
+
+    def token(self) -> str:
+        return self.corner.document()["TOKEN"]
+
+    def in_file(self) -> str:
+        return (parse("dotenv", self.file.read_bytes()) or {})["TOKEN"]
+
+    def seen(self) -> tuple[set[str], dict[str, str], bytes]:
+        """Everything that must not change: who lives, and what readers see."""
+        return self.corner.accessors(), self.corner.document(), self.file.read_bytes() if self.file.exists() else b""
+
+    def one_lives(self) -> None:
+        """Quiet again: one labelled token, which is what everybody reads and what the journal calls current."""
+        row = self.installation.until_quiet(NAME)
+        (accessor,) = self.corner.labelled()
+        current = self.corner.server.call("GET", "auth/token/lookup-self", token=self.token())["data"]
+        assert current["accessor"] == accessor
+        assert self.in_file() == self.token()
+        # The fingerprint in the label is another one where the key was lost, until the next rotation.
+        assert self.corner.document()["VERSION"].partition("-")[0] == str(row["generation"])
+
+
+MakeWorld = Callable[..., World]
+
+
+@contextmanager
+def application_on(place: Place) -> Iterator[MakeWorld]:
+    """Makes worlds around one running application of a corner of this Vault."""
+    corner = Corner.make(place)
+    reader = ["--document", f"secret/data/{corner.name}/app", "--reader-token", str(corner.reader_token())]
+    busy = Busy(corner, "reader", NAME, reader, rate=50)
+
+    def world(overlap: str = "0s", installation: str = "first", address: str = "") -> World:
+        names = {"permission": corner.name, "document": "app", "file": "destinations/app.env"}
+        config = CONFIG.format(overlap=overlap, consumer=busy.consumer(), **names)
+        home = corner.directory / installation
+        home.mkdir()
+        (home / "destinations").symlink_to(corner.directory / "destinations")
+        return World(corner, busy, Installation(home, corner.head(installation, address) + config))
+
+    with busy:
+        yield world
+    assert busy.counts["asked"] > 0
+    assert audited(corner.server.audit_file, busy.asks_for).refused == 0, busy.output()
+
+
+@pytest.fixture
+def make_world(vault_place: Place) -> Iterator[MakeWorld]:
+    """Makes the world of a test; whether its application was refused is asked when the test ends."""
+    with application_on(vault_place) as world:
+        yield world

@@ -27,6 +27,7 @@ class Recording:
         self._lock = threading.Lock()
         self._values: dict[str, str] = {}
         self._to_lose = 0
+        self.slow_seconds = 0.0  # how long each request is kept waiting
 
     @property
     def values(self) -> dict[str, str]:
@@ -77,6 +78,8 @@ def recording(upstream: str) -> Iterator[Recording]:
         def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_HEADERS}
+            if recorder.slow_seconds:
+                threading.Event().wait(recorder.slow_seconds)
             answer = pool.request(self.command, upstream + self.path, body=body, headers=headers, redirect=False)
             recorder.note(answer.data)
             if recorder.loses(answer.data):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.on_vault import Busy, Corner
+from tests.integration.on_vault import Audited, Busy, Corner, audited
 from tests.integration.running import Installation
 from tests.servers.fixtures import Place
 from tests.servers.vault import VaultServer
@@ -34,32 +32,6 @@ credentials:
       - {from_kv}
       - {from_file}
 """
-
-
-@dataclass
-class Audited:
-    """What Vault's audit device has of one path: who asks for it is one consumer, and nobody else."""
-
-    asked: int = 0
-    refused: int = 0
-
-
-def audited(file: Path, path: str) -> Audited:
-    """Count the requests for a path, and those that were not answered with what was asked for."""
-    seen = Audited()
-    errors: set[str] = set()
-    with file.open() as lines:
-        for line in lines:
-            if f'"{path}"' not in line:
-                continue
-            entry = json.loads(line)
-            if entry["request"]["path"] != path or entry["request"]["operation"] != "read":
-                continue
-            seen.asked += entry["type"] == "request"
-            if entry.get("error"):
-                errors.add(entry["request"]["id"])
-    seen.refused = len(errors)
-    return seen
 
 
 def moment(event: dict[str, Any]) -> datetime:

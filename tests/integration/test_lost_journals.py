@@ -5,96 +5,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rotatord.formats import parse
-from tests.integration.on_vault import Busy, Corner
-from tests.integration.running import Installation
-from tests.servers.fixtures import Place
+from tests.integration.on_vault import NAME, MakeWorld, World
 
 pytestmark = [pytest.mark.vault, pytest.mark.timeout(180)]
-NAME = "app"
-CONFIG = """
-policies:
-  quick: {{ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: {overlap}, poll: 100ms, verify_within: 20s}}
-credentials:
-  - name: app
-    issuer: tokens
-    policy: quick
-    scope: {{permissions: [{permission}]}}
-    destinations:
-      - {{backend: kv, path: {permission}/{document}, keys: {{TOKEN: token}}, version_key: VERSION}}
-      - {{backend: files, path: {file}, format: dotenv, keys: {{TOKEN: token}}, version_key: VERSION}}
-    consumers:
-      - {consumer}
-"""
-
-
-@dataclass
-class World:
-    """One corner of Vault with an application in it that must never be refused, and one installation of rotatord."""
-
-    corner: Corner
-    busy: Busy
-    installation: Installation
-
-    @property
-    def file(self) -> Path:
-        return self.corner.directory / "destinations" / "app.env"
-
-    def token(self) -> str:
-        return self.corner.document()["TOKEN"]
-
-    def in_file(self) -> str:
-        return (parse("dotenv", self.file.read_bytes()) or {})["TOKEN"]
-
-    def seen(self) -> tuple[set[str], dict[str, str], bytes]:
-        """Everything that must not change: who lives, and what readers see."""
-        return self.corner.accessors(), self.corner.document(), self.file.read_bytes() if self.file.exists() else b""
-
-    def one_lives(self) -> None:
-        """Quiet again: one labelled token, which is what everybody reads and what the journal calls current."""
-        row = self.installation.until_quiet(NAME)
-        (accessor,) = self.corner.labelled()
-        current = self.corner.server.call("GET", "auth/token/lookup-self", token=self.token())["data"]
-        assert current["accessor"] == accessor
-        assert self.in_file() == self.token()
-        # The fingerprint in the label is another one where the key was lost, until the next rotation.
-        assert self.corner.document()["VERSION"].partition("-")[0] == str(row["generation"])
-
-
-@pytest.fixture
-def make(vault_place: Place) -> Iterator[Callable[..., World]]:
-    """Makes the world of a test; its application is stopped, and asked whether it was refused, when the test ends."""
-    corner = Corner.make(vault_place)
-    reader = ["--document", f"secret/data/{corner.name}/app", "--reader-token", str(corner.reader_token())]
-    busy = Busy(corner, "reader", NAME, reader, rate=50)
-
-    def world(overlap: str = "0s", installation: str = "first") -> World:
-        names = {"permission": corner.name, "document": "app", "file": "destinations/app.env"}
-        config = CONFIG.format(overlap=overlap, consumer=busy.consumer(), **names)
-        home = corner.directory / installation
-        home.mkdir()
-        (home / "destinations").symlink_to(corner.directory / "destinations")
-        return World(corner, busy, Installation(home, corner.head(installation) + config))
-
-    with busy:
-        yield world
-    counts = busy.counts
-    assert (counts["refused"], counts["broken"], counts["failed_loads"]) == (0, 0, 0), busy.output()
-    assert counts["asked"] > 0
-
-
-def begin(world: World, rotations: int = 1) -> None:
-    """A first version and some rotations."""
-    world.installation.until_quiet(NAME)
-    for _ in range(rotations):
-        world.installation.rotated(NAME)
 
 
 def behind(world: World) -> None:
@@ -125,11 +43,11 @@ def rebuilt(world: World) -> None:
 
 
 @pytest.mark.parametrize("lost", ["journal", "state directory"])
-def test_a_lost_journal(make: Callable[..., World], lost: str) -> None:
+def test_a_lost_journal(make_world: MakeWorld, lost: str) -> None:
     """A new journal finds values of its own installation: it reads only, revokes nothing, and `rebuild` leads back."""
-    world = make()
+    world = make_world()
     with world.installation:
-        begin(world, 2)
+        world.begin(2)
         before = world.seen()
     if lost == "journal":
         for part in world.installation.state.glob("journal.db*"):
@@ -143,12 +61,12 @@ def test_a_lost_journal(make: Callable[..., World], lost: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["quiet", "verified"])
-def test_a_journal_restored_from_before_some_rotations(make: Callable[..., World], moment: str) -> None:
+def test_a_journal_restored_from_before_some_rotations(make_world: MakeWorld, moment: str) -> None:
     """An old copy, made when all was quiet or in the middle of an overlap: the same. Two rotations have happened since."""
-    world = make(overlap="2s" if moment == "verified" else "0s")
+    world = make_world(overlap="2s" if moment == "verified" else "0s")
     copy = world.corner.directory / "copy.db"
     with world.installation as installation:
-        begin(world)
+        world.begin()
         if moment == "verified":
             installation.command("rotate", NAME)
             installation.until_row(NAME, lambda row: row["state"] == "verified", "verify")
@@ -173,11 +91,11 @@ def backup(journal: Path, copy: Path) -> None:
         live.backup(kept)
 
 
-def test_two_installations_over_the_same_paths(make: Callable[..., World]) -> None:
+def test_two_installations_over_the_same_paths(make_world: MakeWorld) -> None:
     """The second one sees whose the values are and touches nothing; the first one goes on as if it were alone."""
-    first, second = make(), make(installation="second")
+    first, second = make_world(), make_world(installation="second")
     with first.installation:
-        begin(first)
+        first.begin()
         before = first.seen()
         with second.installation as installation:
             row = installation.until_row(NAME, lambda row: row["standing"] == "unmanaged", "see what is there")
@@ -224,11 +142,11 @@ def foreign(world: World, *, patched: bool = False) -> tuple[str, str]:
     return token, accessor
 
 
-def test_a_value_changed_by_hand_is_kept_until_a_person_decides_for_ours(make: Callable[..., World]) -> None:
+def test_a_value_changed_by_hand_is_kept_until_a_person_decides_for_ours(make_world: MakeWorld) -> None:
     """A rotation waits rather than overwrite it; `repair` puts ours back, and the stranger's token lives on."""
-    world = make()
+    world = make_world()
     with world.installation as installation:
-        begin(world)
+        world.begin()
         _, accessor = foreign(world)
         before = world.seen()
         assert installation.ask("rotate", NAME).returncode == 0
@@ -248,11 +166,11 @@ def test_a_value_changed_by_hand_is_kept_until_a_person_decides_for_ours(make: C
 
 
 @pytest.mark.parametrize("ref", [False, True], ids=["without its ref", "with its ref"])
-def test_a_value_changed_by_hand_is_adopted(make: Callable[..., World], ref: bool) -> None:
+def test_a_value_changed_by_hand_is_adopted(make_world: MakeWorld, ref: bool) -> None:
     """`adopt` makes it the current version; ours dies only once the application is proven to use theirs."""
-    world = make()
+    world = make_world()
     with world.installation as installation:
-        begin(world)
+        world.begin()
         (ours,) = world.corner.labelled()
         token, accessor = foreign(world, patched=ref)
         assert installation.ask("adopt", NAME, *(["--ref", accessor] if ref else [])).returncode == 0
@@ -270,11 +188,11 @@ def test_a_value_changed_by_hand_is_adopted(make: Callable[..., World], ref: boo
 
 
 @pytest.mark.parametrize("how", ["deleted", "destroyed"])
-def test_a_deleted_value_comes_back(make: Callable[..., World], how: str) -> None:
+def test_a_deleted_value_comes_back(make_world: MakeWorld, how: str) -> None:
     """What is gone from one place is published again from another, without a mint; nobody has to ask."""
-    world = make()
+    world = make_world()
     with world.installation as installation:
-        begin(world)
+        world.begin()
         token, alive = world.token(), world.corner.accessors()
         world.corner.server.call("DELETE", f"secret/{'data' if how == 'deleted' else 'metadata'}/{world.corner.name}/app")
         assert world.corner.document() == {}
@@ -284,11 +202,11 @@ def test_a_deleted_value_comes_back(make: Callable[..., World], how: str) -> Non
         assert world.corner.accessors() == alive
 
 
-def test_a_value_deleted_everywhere_is_replaced(make: Callable[..., World]) -> None:
+def test_a_value_deleted_everywhere_is_replaced(make_world: MakeWorld) -> None:
     """Nobody can read the value any more, but the application still uses it: a new one is proven before that one dies."""
-    world = make()
+    world = make_world()
     with world.installation as installation:
-        begin(world)
+        world.begin()
         token, generation = world.token(), installation.row(NAME)["generation"]
         world.corner.server.call("DELETE", f"secret/metadata/{world.corner.name}/app")
         world.file.unlink()
@@ -299,9 +217,9 @@ def test_a_value_deleted_everywhere_is_replaced(make: Callable[..., World]) -> N
 
 
 @pytest.mark.parametrize("ref", [False, True], ids=["without its ref", "with its ref"])
-def test_a_value_at_first_contact(make: Callable[..., World], ref: bool) -> None:
+def test_a_value_at_first_contact(make_world: MakeWorld, ref: bool) -> None:
     """What was there before rotatord is shown and left alone until `adopt`; it dies of a rotation only if named."""
-    world = make()
+    world = make_world()
     token, accessor = world.corner.made()
     _, other = world.corner.made()
     world.corner.write({"TOKEN": token})
