@@ -114,6 +114,7 @@ class Daemon:
             ids=self.ids,
             fingerprinter=fingerprinter,
             paused=paused(self.journal),
+            rekeyed=identity.rekeyed(self.journal, fingerprinter),
             gate=GATE,
         )
         hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, heard=self._heard)

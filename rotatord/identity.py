@@ -13,6 +13,7 @@ from rotatord.secret import Fingerprinter
 INSTALLATION = "installation"
 KEY_FILE = "fingerprint.key"
 ID_FILE = "installation"
+KEY_FACT = "fingerprint_key"
 KEY_BYTES = 32
 
 
@@ -27,6 +28,16 @@ def fingerprinter(state_dir: Path) -> Fingerprinter:
     if not path.exists():
         _write_new(path, random_bytes(KEY_BYTES))
     return Fingerprinter(path.read_bytes())
+
+
+def rekeyed(journal: Journal, fingerprinter: Fingerprinter) -> bool:
+    """Whether the key is not the one that this journal's first fingerprints were made with. Versions from before are then
+    known by their markers until each has been replaced; nothing is lost but the comparison of their values."""
+    known = journal.fact(KEY_FACT)
+    if known is None:
+        journal.set_fact(KEY_FACT, fingerprinter.id)
+        return False
+    return known != fingerprinter.id
 
 
 def installation(declared: str | None, state_dir: Path, journal: Journal, ids: Ids) -> str:

@@ -84,6 +84,11 @@ class Fingerprinter:
             raise ValueError("a fingerprint key has at least 32 bytes")
         self._key = key
 
+    @property
+    def id(self) -> str:
+        """Names the key without telling it: whether a journal's fingerprints were made with this one."""
+        return hmac.new(self._key, b"rotatord fingerprint key", hashlib.sha256).hexdigest()[:16]
+
     def fingerprint(self, secret: Secret) -> str:
         """32 hex digits over all fields."""
         return hmac.new(self._key, secret.canonical(), hashlib.sha256).hexdigest()[:FINGERPRINT_HEX_DIGITS]

@@ -39,14 +39,15 @@ def kind(ctx: Context, record: Record, held: Held, names: tuple[str, ...], refer
     new = record.rotation.new if record.rotation else None
     if new is not None and holds(ctx, held, new, names, reference):
         return Kind.NEW
-    if record.current is not None and holds(ctx, held, record.current, names):
+    current = record.current
+    if current is not None and holds(ctx, held, current, ctx.plugins.issuer(current.issuer).traits.fields):
         return Kind.CURRENT
     if marker is None or not named(record, marker) or not held.intact:
         return Kind.FOREIGN
     if marker.generation > record.generation:
         return Kind.NEWER  # whatever its fingerprint says: the key may be lost with the journal, and the content is as written
     fields = fields_of(held, names)
-    if fields is not None and ctx.fingerprinter.fingerprint(fields) != marker.fingerprint:
+    if fields is not None and ctx.fingerprinter.fingerprint(fields) != marker.fingerprint and not ctx.rekeyed:
         return Kind.FOREIGN
     return Kind.OLDER
 

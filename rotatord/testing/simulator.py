@@ -154,6 +154,8 @@ class Simulator:
         self.way = ""
         self.checks: list[Callable[[Simulator], str | None]] = []
         self.broken: list[str] = []
+        self.key = b"simulated-fingerprint-key-32-byte"
+        self.rekeyed = False
         self.saga = self._start()
         world.excuse = self._excused
 
@@ -165,7 +167,8 @@ class Simulator:
             plugins=self.world.plugins,
             clock=self.world.clock,
             ids=self.world.ids,
-            fingerprinter=Fingerprinter(b"simulated-fingerprint-key-32-byte"),
+            fingerprinter=Fingerprinter(self.key),
+            rekeyed=self.rekeyed,
             paused=lambda: self.journal.fact(PAUSED) or "",
             gate=self.gate,
         )
