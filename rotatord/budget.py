@@ -22,6 +22,8 @@ class Limit:
 
 
 DEFAULT = Limit()
+# Of a quota so much is spent evenly, and the rest at once after a pause: together never more than the quota in any window.
+EVEN_SHARE = 0.95
 
 
 class Budgets:
@@ -75,12 +77,18 @@ class Budgets:
         """Seconds until some quota is back, where one is used up; None when none is."""
         with self._lock:
             waits = [
-                (1 - left) * limit.seconds / limit.calls
+                (1 - left) / _rate(limit)
                 for name, limit in self._limits.items()
                 if limit.calls and name in self._tokens and (left := self._left(name, limit)) < 1
             ]
         return min(waits, default=None)
 
     def _left(self, issuer: str, limit: Limit) -> float:
-        tokens, at = self._tokens.get(issuer, (float(limit.calls), self._clock.monotonic()))
-        return min(float(limit.calls), tokens + (self._clock.monotonic() - at) * limit.calls / limit.seconds)
+        now, most = self._clock.monotonic(), max(1.0, limit.calls * (1 - EVEN_SHARE))
+        tokens, at = self._tokens.get(issuer, (most, now))
+        return min(most, tokens + (now - at) * _rate(limit))
+
+
+def _rate(limit: Limit) -> float:
+    """Calls a second."""
+    return limit.calls * EVEN_SHARE / limit.seconds
