@@ -33,6 +33,7 @@ class Chores:
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
         self._scheduler = schedule.Scheduler()
         self.ticked_at = clock.monotonic()
+        self._shortest = min((chore.every_seconds for chore in chores), default=0)
         for chore in chores:
             self._scheduler.every(chore.every_seconds).seconds.do(self._one, chore)
 
@@ -41,14 +42,20 @@ class Chores:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the chore in hand."""
+        """End after the chore in hand; harmless where it was never started."""
         self._stopping.set()
-        self._thread.join(timeout=5)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while not self._clock.wait(self._stopping, max(TICK_SECONDS, min(self._scheduler.idle_seconds or 0, 5.0))):
             self.ticked_at = self._clock.monotonic()
-            self._scheduler.run_pending()
+            if (self._scheduler.idle_seconds or 0) > self._shortest:
+                # It goes by the local wall clock, which was set back (by a person, or at the end of summer time): nothing
+                # would be done until that has caught up.
+                self._scheduler.run_all()
+            else:
+                self._scheduler.run_pending()
 
     def _one(self, chore: Chore) -> None:
         try:
