@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 from rotatord.clock import Ids, random_bytes
-from rotatord.errors import JournalTooNew
+from rotatord.errors import JournalTooNew, JournalUnavailable, Refused
 from rotatord.ports import Journal
 from rotatord.secret import Fingerprinter
 
@@ -18,16 +20,23 @@ KEY_BYTES = 32
 
 
 def prepare(state_dir: Path) -> None:
-    """Make the state directory, for this user alone."""
+    """Make the state directory, for this user alone. Raises OSError, or Refused where everybody may write to it: whoever
+    exchanges the key or the journal decides what is revoked."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if state_dir.stat().st_mode & stat.S_IWOTH:
+        raise Refused(f"{state_dir}: everybody may write to this state directory; chmod 700 it, or name another")
 
 
 def fingerprinter(state_dir: Path) -> Fingerprinter:
-    """The key, made where there is none. Losing it costs comparisons with what was recorded, never a credential."""
+    """The key, made where there is none. Losing it costs comparisons with what was recorded, never a credential.
+    Raises OSError, or JournalUnavailable for a file that holds no key."""
     path = state_dir / KEY_FILE
     if not path.exists():
         _write_new(path, random_bytes(KEY_BYTES))
-    return Fingerprinter(path.read_bytes())
+    try:
+        return Fingerprinter(path.read_bytes())
+    except ValueError as error:
+        raise JournalUnavailable(f"{path}: {error}; restore it from the backup, or move it away and a new one is made") from None
 
 
 def rekeyed(journal: Journal, fingerprinter: Fingerprinter) -> bool:
@@ -41,12 +50,15 @@ def rekeyed(journal: Journal, fingerprinter: Fingerprinter) -> bool:
 
 
 def installation(declared: str | None, state_dir: Path, journal: Journal, ids: Ids) -> str:
-    """This deployment's id: declared, or made once. Raises JournalTooNew when the journal belongs to another."""
+    """This deployment's id: declared, or made once; a state directory that was restored without it takes the journal's.
+    Raises JournalTooNew when the journal belongs to another."""
     path = state_dir / ID_FILE
-    if declared is None and not path.exists():
-        _write_new(path, ids.new("inst").encode())
-    name = declared or path.read_text().strip()
     known = journal.fact(INSTALLATION)
+    if declared is None and not path.exists():
+        _write_new(path, (known or ids.new("inst")).encode())
+    name = declared or path.read_text().strip()
+    if not name:
+        raise JournalTooNew(f"{path} is empty: write this installation's id into it" + (f", {known}" if known else ""))
     if known is None:
         journal.set_fact(INSTALLATION, name)
     elif known != name:
@@ -58,10 +70,20 @@ def installation(declared: str | None, state_dir: Path, journal: Journal, ids: I
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Durable, private, and never over an existing file."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Durable, private, whole or not at all, and never over an existing file: who comes second reads the first one's."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(handle, content)
         os.fsync(handle)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
     finally:
         os.close(handle)
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
