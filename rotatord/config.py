@@ -71,7 +71,7 @@ def load(
     head = read_head(files, str(path), findings)
     _of_the_files(files, findings)
     over = settings if settings is not None else Settings.nothing()
-    state_dir = over.state_dir or head.section.state_dir
+    state_dir = _state_dir(head, over, base_dir)
     around = (surroundings_factory or surroundings)(state_dir, base_dir)
     now = around.now()
     read_policies(head, now, findings)
@@ -126,6 +126,14 @@ def stamp(path: str | Path) -> str:
     return digest_of(seen)
 
 
+def _state_dir(head: Head, over: Settings, base_dir: str) -> str:
+    """Absolute, so that daemon, plugins and commands mean the same place wherever each was started: one in a file counts
+    from the file's directory, one in a variable, as everything in a shell, from the working directory."""
+    if over.state_dir:
+        return str(Path(over.state_dir).absolute())
+    return str(Path(base_dir, head.section.state_dir))
+
+
 def _of_the_files(files: list[Document], findings: Findings) -> None:
     for document in files:
         findings.extend(document.problems)
@@ -148,7 +156,7 @@ def _configuration(
     section = head.section
     return Configuration(
         installation=over.installation or section.installation,
-        state_dir=over.state_dir or section.state_dir,
+        state_dir=_state_dir(head, over, base_dir),
         base_dir=base_dir,
         files=tuple(files),
         specs=specs,

@@ -194,6 +194,8 @@ class Outgoing:
                 return self._exchange(connection, method, parts, body=body, headers=headers or {}, deadline=deadline)
             except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
                 raise Retryable(f"{method} {shown(url)}: {_reason(error)}") from None
+            except ValueError:  # its text would quote the header: a bearer token with a line break in it, say
+                raise Invalid(f"{method} {shown(url)}: a header or the URL holds characters that HTTP does not allow") from None
             finally:
                 connection.close()
         raise Retryable(f"{method} {shown(url)}: {trouble}")

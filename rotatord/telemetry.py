@@ -35,14 +35,19 @@ CAPPED = (
     "alembic",
     "markdown_it",
 )
+# What these say at INFO (plugins set up, a server process started) helps nobody who reads our log at night.
+CHATTY = ("alembic", "uvicorn", "asyncio")
 EXPIRY_SERIES = 1000  # credentials with an expiry series of their own; beyond it only the nearest expiry is exported
 
 
 class _Capped(logging.Filter):
-    """Drops what talkative libraries say below INFO, whatever level somebody gave their loggers."""
+    """Drops what talkative libraries say below INFO, or below WARNING, whatever level somebody gave their loggers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.INFO or record.name.partition(".")[0] not in CAPPED
+        root = record.name.partition(".")[0]
+        if root in CHATTY and record.levelno < logging.WARNING:
+            return False
+        return record.levelno >= logging.INFO or root not in CAPPED
 
 
 def configure_logging(

@@ -532,6 +532,15 @@ def test_the_environment_overrides_the_file(write: Write, monkeypatch: pytest.Mo
     assert config.load(path, find=find).state_dir == "/file/state"
 
 
+def test_a_relative_state_directory_counts_from_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the daemon is started, it and the commands mean the same directory; one in a variable counts from there."""
+    path = write("state_dir: state\n" + GOOD)
+    monkeypatch.chdir("/")
+    assert config.load(path, find=find).state_dir == str(path.parent / "state")
+    monkeypatch.setenv("ROTATORD_STATE_DIR", "elsewhere")
+    assert config.load(path, settings=Settings.from_environment(), find=find).state_dir == "/elsewhere"
+
+
 def test_bad_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with what is wrong, all at once."""
     monkeypatch.setenv("ROTATORD_LOG_LEVEL", "loud")

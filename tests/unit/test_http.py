@@ -369,6 +369,15 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.parametrize("value", ["hidden\nvalue", "hidden-\u20ac-value"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(value: str) -> None:
+    """A token with a line break or a foreign letter in it is a wrong setting; neither the error nor its causes show it."""
+    with serving(lambda c, _: c.sendall(OK)) as (port, _), pytest.raises(Invalid, match="does not allow") as caught:
+        Outgoing(LOCAL).request("GET", f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {value}"})
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_a_missing_ca_file_is_said() -> None:
     """A CA file that is not there is a wrong setting, not trouble outside."""
     with pytest.raises(Invalid, match="ca_file"):

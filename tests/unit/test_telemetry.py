@@ -229,3 +229,11 @@ def test_expiry_series_are_bounded_and_forgotten() -> None:
     text = telemetry.render()
     assert text.count(b"rotatord_credential_expiry_timestamp_seconds{") == 1
     assert telemetry.registry.get_sample_value("rotatord_nearest_expiry_timestamp_seconds") == NOW.timestamp()
+
+
+def test_chatter_of_libraries_is_left_out(logs: io.StringIO) -> None:
+    """What migrations and the web server say at every start is not written; their warnings are."""
+    for name in ("alembic.runtime.plugins", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).info("setup plugin")
+        logging.getLogger(name).warning("trouble")
+    assert [line["event"] for line in lines(logs)] == ["trouble"] * 3
