@@ -24,7 +24,7 @@ from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, journal_of, load, load_for_start, stamp, surroundings
 from rotatord.engine import Engine, paused
-from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
+from rotatord.errors import ConfigError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
 from rotatord.gates import GATE
 from rotatord.hands import Hands
@@ -76,7 +76,7 @@ class Daemon:
     def __init__(
         self, configuration: Configuration, path: str | Path, *, clock: Clock | None = None, ids: Ids | None = None
     ) -> None:
-        """Opens the journal and brings it in line. Raises JournalError or ConfigError; nothing outside is touched."""
+        """Opens the journal and brings it in line. Raises RotatordError or OSError; nothing outside is touched."""
         self.configuration = configuration
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
@@ -102,6 +102,7 @@ class Daemon:
 
     def _assemble(self, configuration: Configuration, state: Path, fingerprinter: Any) -> None:
         self.installation = identity.installation(configuration.installation, state, self.journal, self.ids)
+        self._log = structlog.get_logger("rotatord").bind(installation=self.installation).info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
         self.configuration = self._bring_in_line(configuration)
@@ -189,6 +190,7 @@ class Daemon:
             self._api.start()
         self.chores.start()
         self.engine.start()
+        self._log("started", version=__version__, socket=str(self._api.path) if self._api else "")
 
     def run_once(self) -> None:
         """Do what is due, without API and chores."""
@@ -335,8 +337,7 @@ def limits_of(configuration: Configuration) -> dict[str, Limit]:
     budgets = {}
     for name in configuration.issuers:
         section = limits.issuers.get(name, limits.issuer)
-        calls = int(section.per_minute or 0)
-        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=60.0)
+        budgets[name] = Limit(at_once=section.concurrency, calls=int(section.per_minute or 0), seconds=60.0)
     return budgets
 
 
@@ -350,26 +351,26 @@ def run(path: str | Path, *, once: bool = False) -> int:
     try:
         configuration = load_for_start(path, settings=Settings.from_environment())
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - the command line's own answer
-        return EXIT_USAGE
-    formats: dict[str, bool | None] = {"auto": None, "json": True, "text": False}
-    json_lines = formats[configuration.log.format]
+        return _refused(error)
+    json_lines = {"json": True, "text": False}.get(configuration.log.format)
     configure_logging(configuration.log.level, json_lines=json_lines)
     for measure in harden():
         logging.getLogger("rotatord").debug("%s", measure)
     try:
         daemon = Daemon(configuration, path)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
-    except JournalError as error:
-        print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
+    except (OSError, RotatordError) as error:
+        return _refused(error)
     configure_logging(configuration.log.level, json_lines=json_lines, daemon=daemon.installation)
     del configuration  # the daemon keeps what it needs, and that is not all the credentials
     return _once(daemon) if once else _forever(daemon)
+
+
+def _refused(error: OSError | RotatordError) -> int:
+    """Say why there is no daemon; every mistake of a configuration is a line."""
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+    for line in error.problems if isinstance(error, ConfigError) else [f"rotatord: {said}"]:
+        print(line, file=sys.stderr)  # noqa: T201 - the command line's own answer
+    return EXIT_USAGE
 
 
 def _once(daemon: Daemon) -> int:
@@ -391,9 +392,8 @@ def _forever(daemon: Daemon) -> int:
     try:
         daemon.start()
     except (OSError, RotatordError) as error:
-        print(f"rotatord: {error}", file=sys.stderr)  # noqa: T201
         daemon.stop()
-        return EXIT_USAGE
+        return _refused(error)
     while os.read(told, 1)[0] == signal.SIGHUP:
         daemon.reload()
     daemon.stop()
