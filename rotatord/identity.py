@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from rotatord.clock import Ids, random_bytes
-from rotatord.errors import JournalTooNew, JournalUnavailable, Refused
+from rotatord.errors import JournalTooNew, Refused
 from rotatord.ports import Journal
 from rotatord.secret import Fingerprinter
 
@@ -29,14 +29,14 @@ def prepare(state_dir: Path) -> None:
 
 def fingerprinter(state_dir: Path) -> Fingerprinter:
     """The key, made where there is none. Losing it costs comparisons with what was recorded, never a credential.
-    Raises OSError, or JournalUnavailable for a file that holds no key."""
+    Raises OSError, or Refused for a file that holds no key."""
     path = state_dir / KEY_FILE
     if not path.exists():
         _write_new(path, random_bytes(KEY_BYTES))
     try:
         return Fingerprinter(path.read_bytes())
     except ValueError as error:
-        raise JournalUnavailable(f"{path}: {error}; restore it from the backup, or move it away and a new one is made") from None
+        raise Refused(f"{path}: {error}; restore it from the backup, or move it away and a new one is made") from None
 
 
 def rekeyed(journal: Journal, fingerprinter: Fingerprinter) -> bool:

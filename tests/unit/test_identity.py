@@ -59,6 +59,15 @@ def test_two_state_directories_have_two_keys(tmp_path: Path) -> None:
     assert len(prints) == 2
 
 
+def test_a_directory_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    """Whoever could exchange the journal there would decide what is revoked."""
+    state = tmp_path / "open"
+    state.mkdir()
+    state.chmod(0o777)
+    with pytest.raises(Refused, match="everybody may write"):
+        identity.prepare(state)
+
+
 @pytest.mark.parametrize("content", [b"", b"short"])
 def test_a_damaged_key_is_neither_used_nor_replaced(tmp_path: Path, content: bytes) -> None:
     """What a full disk left of a key is a person's to judge; the daemon says what to do and touches nothing."""
