@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from rotatord import policy
 from rotatord.clock import Ids
 from rotatord.errors import Problem
-from rotatord.model import Asked, Event, JsonMap, Record, Spec, Standing, digest_of
+from rotatord.model import Asked, Event, Record, Spec, Standing
 from rotatord.ports import Amendment, Journal
 from rotatord.work import next_due
 
 CHUNK = 500
 BRAKE_SHARE = 0.10  # a change that makes more of an issuer's credentials due than this is held for a person
 BRAKE_LEAST = 5
+BRAKED = "one change of the configuration makes"
 
 
 def apply(journal: Journal, specs: Mapping[str, Spec], renames: Mapping[str, str], now: datetime, ids: Ids) -> dict[str, int]:
@@ -28,7 +30,7 @@ def apply(journal: Journal, specs: Mapping[str, Spec], renames: Mapping[str, str
         before = journal.get(old)
         if before is not None and new in specs and journal.get(new) is None and _rename(journal, before, specs[new], now, ids):
             counts["renamed"] += 1
-    compared = _compare(journal, specs)
+    compared = _compare(journal, specs, now)
     fresh = [spec for name, spec in specs.items() if name not in compared.known]
     for start in range(0, len(fresh), CHUNK):
         chunk = fresh[start : start + CHUNK]
@@ -53,7 +55,7 @@ class _Compared:
     gone: list[str] = field(default_factory=list)
 
 
-def _compare(journal: Journal, specs: Mapping[str, Spec]) -> _Compared:
+def _compare(journal: Journal, specs: Mapping[str, Spec], now: datetime) -> _Compared:
     found = _Compared()
     for record in _all(journal):
         found.known.add(record.name)
@@ -63,7 +65,7 @@ def _compare(journal: Journal, specs: Mapping[str, Spec]) -> _Compared:
                 found.gone.append(record.name)
         elif _differs(record, spec):
             found.changed.append(record.name)
-            if _makes_due(record, spec):
+            if _makes_due(record, spec, now):
                 found.made_due.add(record.name)
     return found
 
@@ -85,12 +87,12 @@ def _differs(record: Record, spec: Spec) -> bool:
     return record.spec != replace(spec, source=record.spec.source) or record.standing is Standing.FORGOTTEN
 
 
-def _makes_due(record: Record, spec: Spec) -> bool:
-    current = record.current
-    if current is None:
+def _makes_due(record: Record, spec: Spec, now: datetime) -> bool:
+    """Whether this change is what makes it due: another scope or issuer, or a policy by which it is too old already."""
+    if record.current is None:
         return False
-    asked: tuple[str, JsonMap] = (spec.issuer, spec.scope)
-    return digest_of(asked) != digest_of((current.issuer, current.scope))
+
+    return _due(record, spec, now) and not _due(record, record.spec, now)
 
 
 def _braked(specs: Mapping[str, Spec], made_due: Iterable[str]) -> dict[str, str]:
@@ -98,7 +100,7 @@ def _braked(specs: Mapping[str, Spec], made_due: Iterable[str]) -> dict[str, str
     due = Counter(specs[name].issuer for name in made_due)
     total = Counter(spec.issuer for spec in specs.values())
     return {
-        issuer: f"one change of the configuration makes {count} of {total[issuer]} credentials of {issuer} due at once: "
+        issuer: f"{BRAKED} {count} of {total[issuer]} credentials of {issuer} due at once: "
         f"`resume` each, or `rotate --issuer {issuer}`"
         for issuer, count in due.items()
         if count > BRAKE_LEAST and count > BRAKE_SHARE * total[issuer]
@@ -121,14 +123,21 @@ def _changed(record: Record, spec: Spec, held: str, now: datetime, ids: Ids) -> 
     standing = record.standing
     if standing is Standing.FORGOTTEN:
         standing = Standing.MANAGED if record.current is not None else Standing.NEW
-    moved = spec.destinations != record.spec.destinations or standing in {Standing.NEW, Standing.UNMANAGED}
+    forgotten = record.standing is Standing.FORGOTTEN  # nobody knows what became of its destinations meanwhile
+    moved = forgotten or spec.destinations != record.spec.destinations or standing in {Standing.NEW, Standing.UNMANAGED}
     asked = record.asked
     if moved and asked is None:  # what is there decides whether, and where, anything is to be written
         asked = Asked(verb="inspect", actor="configuration", at=now)
-    person = held or record.held_for_person
+    taken_back = record.held_for_person.startswith(BRAKED) and not _due(record, spec, now)
+    person = held or ("" if taken_back else record.held_for_person)
     record = replace(record, spec=spec, standing=standing, held_for_person=person, drift=(), asked=asked)
     record = replace(record, due_at=next_due(record, now))
     return Amendment(record=record, events=(_event(record, "changed", now, ids, held=held),))
+
+
+def _due(record: Record, spec: Spec, now: datetime) -> bool:
+    at = policy.due(replace(record, spec=spec), now).at
+    return at is not None and at <= now
 
 
 def _forgotten(record: Record, now: datetime, ids: Ids) -> Amendment:
@@ -150,18 +159,44 @@ def _rename(journal: Journal, old: Record, spec: Spec, now: datetime, ids: Ids) 
     return True
 
 
-def still_needed(journal: Journal, issuers: Iterable[str], backends: Iterable[str]) -> list[Problem]:
-    """Issuers and backends that a configuration no longer has although open work needs them."""
+def refusals(
+    journal: Journal, issuers: Iterable[str], backends: Iterable[str], specs: Iterable[str], renames: Mapping[str, str]
+) -> list[Problem]:
+    """Why a configuration cannot come into force yet, although nothing in it is wrong."""
+    return [*still_needed(journal, issuers, backends, specs), *too_early(journal, renames)]
+
+
+def too_early(journal: Journal, renames: Mapping[str, str]) -> list[Problem]:
+    """Renames of credentials that are not quiet: labels at the issuer and the open work carry the old name until then."""
+    problems = []
+    for new, old in renames.items():
+        record = journal.get(old)
+        if record is None or journal.get(new) is not None or not (record.rotation or record.ledger):
+            continue
+        work = "a rotation is open" if record.rotation else "versions must still be revoked"
+        problems.append(
+            Problem(record.spec.source or old, f"{old} cannot be renamed to {new} yet: {work}; keep its name until then")
+        )
+    return problems
+
+
+def still_needed(journal: Journal, issuers: Iterable[str], backends: Iterable[str], specs: Iterable[str] = ()) -> list[Problem]:
+    """Issuers and backends that a configuration no longer has although open work needs them. A declared credential needs
+    the issuer of its current version, too: only there can that be proven, and revoked once it is replaced."""
+    kept = frozenset(specs)
     have_issuers, have_backends = set(issuers), set(backends)
     problems: list[Problem] = []
     for record in _all(journal):
         wanted = {debt.issuer for debt in record.ledger}
         if record.rotation is not None:
-            wanted |= {record.rotation.plan.issuer}
+            wanted |= {record.rotation.plan.issuer, *([record.rotation.base.issuer] if record.rotation.base else [])}
             places = {destination.backend for destination in record.rotation.plan.destinations}
         else:
             places = {destination.backend for destination in record.spec.destinations} if record.ledger else set()
         work = "an open rotation" if record.rotation is not None else "versions that must still be revoked"
+        if record.name in kept and record.current is not None and record.current.ref and not wanted - have_issuers:
+            wanted |= {record.current.issuer}
+            work = "its current version" if not record.rotation and not record.ledger else work
         for kind, missing in (("issuer", wanted - have_issuers), ("backend", places - have_backends)):
             problems += [
                 Problem(record.spec.source or record.name, f"{kind} {name!r} is gone, but {record.name} still has {work} there")

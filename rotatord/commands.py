@@ -46,6 +46,7 @@ def _aware(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+Generation = Annotated[int, Field(ge=0, le=2**53)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Text = Annotated[str, Field(max_length=2000)]
 Words = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -72,10 +73,24 @@ class ReasonNeeded(_Arguments):
 
 
 class RotateArguments(_Arguments):
-    """``reason``: manual, or compromised, which makes every older version a leaked one with a hard deadline."""
+    """``reason``: manual, or compromised, which marks a version as leaked and gives it a hard deadline. ``version``: the
+    generation that leaked, the one being rolled out included; the current one unless told."""
 
     reason: Literal["manual", "compromised"] = "manual"
     comment: Text = ""
+    version: Generation | None = None
+
+    @model_validator(mode="after")
+    def _leaked(self) -> RotateArguments:
+        if self.version is not None and self.reason != "compromised":
+            raise ValueError("a version is named only with the reason compromised")
+        return self
+
+
+class ContainArguments(ReasonNeeded):
+    """``version``: the generation that leaked; the current one unless told."""
+
+    version: Generation | None = None
 
 
 class HoldArguments(_Arguments):
@@ -111,7 +126,7 @@ class AdoptArguments(_Arguments):
 class RevokeArguments(_Arguments):
     """``version``: its generation. ``now``: without waiting for the gate, recorded as an exception."""
 
-    version: Annotated[int, Field(ge=0, le=2**53)]
+    version: Generation
     now: bool = False
     reason: Words
 
@@ -160,7 +175,7 @@ VERBS = _verbs(
     Verb(
         name="contain",
         right=Right.OVERRIDE,
-        schema=ReasonNeeded,
+        schema=ContainArguments,
         help="Suspend or revoke a leaked version before its replacement is there.",
     ),
     Verb(name="revoke", right=Right.OVERRIDE, schema=RevokeArguments, help="Make one version die."),

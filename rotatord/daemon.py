@@ -142,7 +142,9 @@ class Daemon:
             configuration = load(self._path, settings=Settings.from_environment())
         counts: dict[str, int] = {}
         if configuration.complete:
-            problems = apply.still_needed(self.journal, configuration.issuers, configuration.backends)
+            problems = apply.refusals(
+                self.journal, configuration.issuers, configuration.backends, configuration.specs, configuration.renames
+            )
             if problems:
                 raise ConfigError(problems)
             counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
@@ -226,7 +228,7 @@ class Daemon:
             try:
                 fresh = load(self._path, settings=Settings.from_environment())
                 self._refuse_moves(fresh)
-                problems = apply.still_needed(self.journal, fresh.issuers, fresh.backends)
+                problems = apply.refusals(self.journal, fresh.issuers, fresh.backends, fresh.specs, fresh.renames)
                 if problems:
                     raise ConfigError(problems)
             except ConfigError as error:

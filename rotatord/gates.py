@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any
 
 from rotatord.clock import elapsed
+from rotatord.errors import NotFound
 from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rotation, Slot, Verdict, Version, Way
-from rotatord.ops import Context, Op, ask, holds, open_rotation, passed, read, tell
+from rotatord.moves import mint_kills_base
+from rotatord.ops import Context, Op, ask, holds, open_rotation, parameters_of, passed, read, tell
 from rotatord.ports import Instance, LastUsed, Published
 from rotatord.steps.publish import last_written
 from rotatord.steps.reload import describe, fact_of
@@ -241,11 +243,17 @@ def base_idle(ctx: Context, record: Record) -> Found:
     base, policy = rotation.base, rotation.plan.policy
     if base is None or not base.ref or policy.still_used == "ignore":
         return []
+    if mint_kills_base(rotation, ctx.plugins.issuer(rotation.plan.issuer).traits):
+        return []
     issuer = ctx.plugins.issuer(base.issuer)
     if not isinstance(issuer, LastUsed):
         return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, "the issuer cannot tell when it was last used")]
     look = issuer.last_used
-    used = yield from ask(base.issuer, issuer, "last_used", lambda: look(base.ref, rotation.plan.parameters))
+    parameters = parameters_of(base, rotation.plan)
+    try:
+        used = yield from ask(base.issuer, issuer, "last_used", lambda: look(base.ref, parameters))
+    except NotFound:
+        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, "the issuer does not know it any more")]
     # Only whether the issuer's word changes is asked, never how its clock compares with ours.
     told = used.isoformat() if used is not None else "never"
     facts: JsonMap = {"last_used": told}

@@ -13,8 +13,23 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
-from rotatord.ops import Context, Done, Op, Unit, Wait, ask, clear, commit, holds, left, passed, read, soon
-from rotatord.ports import Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
+from rotatord.ops import (
+    Context,
+    Done,
+    Op,
+    Unit,
+    Wait,
+    ask,
+    clear,
+    commit,
+    holds,
+    left,
+    parameters_of,
+    passed,
+    read,
+    soon,
+)
+from rotatord.ports import Accepted, Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
 from rotatord.steps.slots import fields_at, named
 
 PROOF_WAIT_SECONDS = 1.0
@@ -37,7 +52,7 @@ def settle(ctx: Context, record: Record, key: str) -> Unit:
             return (yield from _prove_dead(ctx, record, debt, owed))
         return (yield from _revoke(ctx, record, debt, owed))
     for owed in debt.owed:
-        yield from _clear_slots(ctx, record, owed.version)
+        yield from _clear_slots(ctx, record, owed)
     over, start = passed(ctx, debt.sweep_from, debt.sweep_for)
     if debt.sweep_until is not None and not over:
         until = left(ctx, start, debt.sweep_for)
@@ -70,17 +85,24 @@ def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
         hold = next((hold for hold in record.holds if hold.until > now), None)
         if hold is not None:
             return f"held by {hold.owner} until {hold.until.isoformat()}"
-        if why := ctx.paused():
+        leaked = any(moves.compromised(record, owed.version) for owed in debt.owed)
+        if (why := ctx.paused()) and not leaked:
             return why
-        if any(owed.reason == moves.BY_HAND for owed in debt.owed) and not _left_since(record, debt):
+        if any(_in_use(record, owed, now) for owed in debt.owed) and not _left_since(record, debt):
             return "no rotation or repair has proven yet that its consumers left it; `repair` does"
     rotation = record.rotation
-    if rotation is not None and rotation.way is Way.REPAIR:
+    if rotation is not None and rotation.way is Way.REPAIR and not forced:
         return "a repair is open; what it publishes is not touched meanwhile"
     minting = rotation is not None and any(intent.outcome is Outcome.OPEN for intent in rotation.intents)
     if rotation is not None and rotation.id == debt.rotation and minting:
         return "a mint of this rotation is not answered yet"
     return ""
+
+
+def _in_use(record: Record, owed: OwedVersion, now: datetime) -> bool:
+    """Whether consumers may still run on it. A leaked one does not live on for their sake beyond its deadline."""
+    mark = moves.compromised(record, owed.version)
+    return owed.reason in moves.NOT_LEFT and (mark is None or now < mark.deadline)
 
 
 def _left_since(record: Record, debt: Debt) -> bool:
@@ -112,7 +134,7 @@ def _sweep(ctx: Context, record: Record, debt: Debt) -> Generator[Op, Any, Recor
         installation=ctx.installation,
         credential=record.name,
         rotation=debt.rotation,
-        parameters=spec.parameters,
+        parameters=spec.parameters if debt.parameters is None else debt.parameters,
         scope=spec.scope,
         since=min((intent.at for intent in lost), default=None),
         known=tuple(sorted({ref for intent in lost for ref in intent.known})),
@@ -142,6 +164,7 @@ def _orphan(debt: Debt, ref: str, generation: int, now: datetime) -> Version:
         ref=ref,
         fingerprint="",
         minted_at=now,
+        parameters=debt.parameters,
     )
 
 
@@ -149,26 +172,36 @@ def _revoke(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit
     """Read the destinations again, journal the intent, revoke, journal the fact."""
     version = owed.version
     where = yield from _still_held(ctx, record, version)
-    if where and not owed.forced:
+    if where and (not owed.forced or owed.reason in moves.NOT_LEFT):
         why = f"{where} still holds {version.label}; it is not revoked while anything may read it there"
         return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
     if not _ours(record, version):
         return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS * 6), f"{version.ref} is current; it is not revoked")
     if owed.owing is Owing.OWED:
+        owed = replace(owed, forced=owed.forced or _exception(record, debt, owed))
         record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKING))
         record = yield from commit(record, ctx.event(record, "revoke", "intended", version, ref=version.ref, why=owed.reason))
         debt = entry(record, debt.key)
         owed = replace(owed, owing=Owing.REVOKING)
     issuer = ctx.plugins.issuer(version.issuer)
     spec = _spec_of(record)
+    parameters = parameters_of(version, spec)
     value = yield from fields_at(ctx, spec, Slot.PREVIOUS, version) if version.fingerprint else _nothing()
     if spec.policy.end_sessions and isinstance(issuer, Sessions):
         end = issuer.end_sessions
-        yield from ask(version.issuer, issuer, "end_sessions", lambda: end(version.ref, spec.parameters), effect=True)
-    yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, value, spec.parameters), effect=True)
+        yield from ask(version.issuer, issuer, "end_sessions", lambda: end(version.ref, parameters), effect=True)
+    yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, value, parameters), effect=True)
     record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKED, revoked_at=ctx.now(), revoked=ctx.instant()))
     record = yield from commit(record, ctx.event(record, "revoke", "done", version, ref=version.ref))
     return Done(record)
+
+
+def _exception(record: Record, debt: Debt, owed: OwedVersion) -> str:
+    """Why it may die although nobody has proven that everybody left it; "" when that is proven."""
+    mark = moves.compromised(record, owed.version)
+    if owed.reason not in moves.NOT_LEFT or _left_since(record, debt) or mark is None:
+        return ""
+    return f"compromised; it was to die by {mark.deadline.isoformat()}"
 
 
 def _nothing() -> Generator[Op, Any, None]:
@@ -227,31 +260,36 @@ def _prove_dead(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> 
 
 def _proof(ctx: Context, record: Record, issuer: Issuer, version: Version, spec: Spec) -> Generator[Op, Any, str]:
     """The grade of the proof, or "" when it still lives as far as can be told."""
+    parameters = parameters_of(version, spec)
     if version.accepted and version.fingerprint:
         fields = yield from fields_at(ctx, spec, Slot.PREVIOUS, version)
         if fields is not None:
-            target = {"scope": version.scope, "parameters": spec.parameters}
+            target = {"scope": version.scope, "parameters": parameters}
             answer = yield from ask(version.issuer, issuer, "probe", lambda: issuer.probe(fields, target))
-            if isinstance(answer, Inconclusive):
-                return ""
+            if isinstance(answer, Accepted | Inconclusive):
+                return ""  # what still opens the door is alive, whatever the issuer lists
             # A suspended version is refused too: there the issuer must also say that it is gone.
             if isinstance(answer, RefusedVerdict) and not isinstance(issuer, Suspend):
                 return "refused"
     query = Query(
-        installation=ctx.installation, credential=record.name, ref=version.ref, parameters=spec.parameters, scope=spec.scope
+        installation=ctx.installation, credential=record.name, ref=version.ref, parameters=parameters, scope=spec.scope
     )
     live = yield from ask(version.issuer, issuer, "find", lambda: issuer.find(query))
     return "" if any(item.ref == version.ref for item in live) else "gone"
 
 
-def _clear_slots(ctx: Context, record: Record, version: Version) -> Generator[Op, Any, None]:
-    """Clear pending and previous of the home where their marker names the dead version."""
-    home = _spec_of(record).home
-    backend = ctx.plugins.backend(home.backend)
-    for slot in (Slot.PREVIOUS, Slot.PENDING):
-        held = yield from read(backend, home, slot)
+def _clear_slots(ctx: Context, record: Record, owed: OwedVersion) -> Generator[Op, Any, None]:
+    """Clear pending and previous of the home where their marker names the dead version; of a retired credential every
+    destination that still shows it."""
+    version, spec = owed.version, _spec_of(record)
+    places = [(spec.home, Slot.PREVIOUS), (spec.home, Slot.PENDING)]
+    if owed.reason == "retired":
+        places += [(destination, Slot.CURRENT) for destination in spec.destinations]
+    for place, slot in places:
+        backend = ctx.plugins.backend(place.backend)
+        held = yield from read(backend, place, slot)
         marker = held.marker
         if held.empty or marker is None or marker.installation != ctx.installation or not named(record, marker):
             continue
         if marker.generation == version.generation and marker.ref == version.ref:
-            yield from clear(backend, home, slot, held.token)
+            yield from clear(backend, place, slot, held.token)

@@ -24,9 +24,11 @@ from rotatord.model import (
 )
 from rotatord.ops import open_rotation, with_rotation
 from rotatord.ports import Traits
-from rotatord.retry import after_rolled_back
+from rotatord.retry import after_rolled_back, after_step
 
 BY_HAND = "replaced by hand"  # why a version is owed that a person's own value stands in for
+UNPROVEN = "given up unproven"  # why a version is owed that consumers may still be using
+NOT_LEFT = frozenset({BY_HAND, UNPROVEN})  # these die only once a later rotation or repair has proven that everybody left
 
 
 def place(rotation: Rotation) -> Place:
@@ -137,9 +139,14 @@ def compromised(record: Record, version: Version | None) -> LeakMark | None:
     return next((mark for mark in record.leaks if mark.generation == version.generation), None)
 
 
+def mint_kills_base(rotation: Rotation, traits: Traits) -> bool:
+    """Whether minting ends the base: at an in-place issuer, unless the base is another issuer's."""
+    return traits.strategy == "in_place" and (rotation.base is None or rotation.base.issuer == rotation.plan.issuer)
+
+
 def in_place_pivot_passed(rotation: Rotation, traits: Traits) -> bool:
     """At an in-place issuer the mint intent is the pivot: nothing before it can be restored."""
-    return traits.strategy == "in_place" and bool(rotation.intents)
+    return mint_kills_base(rotation, traits) and bool(rotation.intents)
 
 
 def why_no_way_back(record: Record, traits: Traits) -> str:
@@ -164,8 +171,21 @@ def turn_back(record: Record, why: str, now: datetime) -> Record:
     """Undo: before anything was published, discard; afterwards restore the base. The caller asked why_no_way_back."""
     rotation = open_rotation(record)
     to = Place(State.STAGED, Way.BACK) if rotation.touched else Place(State.DISCARDING, Way.BACK)
-    record = with_rotation(record, rollback=why, reached=_furthest(rotation))
+    record = with_rotation(record, rollback=why, reached=_furthest(rotation), halt=None)
     return enter(record, to, now)
+
+
+def give_up(record: Record, why: str, now: datetime) -> Record:
+    """End the rotation without restoring anything, because there is nothing clean to restore: what it minted is owed, but
+    dies only once a later rotation has proven that everybody left it."""
+    return enter(with_rotation(record, rollback=why, halt=None), Place(State.DISCARDING, Way.BACK), now)
+
+
+def forward_again(record: Record, state: State, now: datetime) -> Record:
+    """Turn from the way back to the way forward. A suspension is asked for anew, and none that may still land is forgotten."""
+    rotation = open_rotation(record)
+    suspension = rotation.suspension and replace(rotation.suspension, done_at=None, resuming_at=None)
+    return enter(with_rotation(record, halt=None, suspension=suspension, drifts=0), Place(state, Way.FORWARD), now)
 
 
 def halt(record: Record, code: str, why: str, now: datetime) -> Record:
@@ -181,17 +201,29 @@ def fail(record: Record, why: str, traits: Traits, now: datetime, *, verdict: bo
     if to == STAYS:
         if verdict and not why_no_way_back(record, traits):
             return turn_back(record, why, now)
-        return with_rotation(record, error=why, due_at=now + rotation.plan.policy.poll)
+        attempts = rotation.attempts + 1
+        wait = max(rotation.plan.policy.poll, after_step(attempts, 0.0))
+        return with_rotation(record, error=why, attempts=attempts, due_at=now + wait)
     if to == HALTED:
         return halt(record, f"{rotation.way.value}_{row(rotation).step.value}_failed", why, now)
     if rotation.way is Way.FORWARD and in_place_pivot_passed(rotation, traits):
         return halt(record, "in_place_no_way_back", why, now)
     if refusal := why_no_way_back(record, traits):
-        if compromised(record, rotation.base) and rotation.new is not None and not compromised(record, rotation.new):
-            # The base leaked: what is half published is the only clean value. Go on, loudly.
-            return with_rotation(record, error=why, since=now, due_at=now + timedelta(seconds=30), unhealthy=0)
+        if compromised(record, rotation.base) and rotation.new is not None:
+            return _only_forward(record, why, now)
         return halt(record, "no_way_back", f"{why}; {refusal}", now)
     return turn_back(record, why, now)
+
+
+def _only_forward(record: Record, why: str, now: datetime) -> Record:
+    """The base leaked, so it is never restored: go on, loudly. A new version that is no good itself is given up for another
+    one; past the hard deadline a reload that fails does not keep the base alive, the gate decides."""
+    rotation = open_rotation(record)
+    if rotation.state is State.STAGED:
+        return give_up(record, why, now)
+    if rotation.state is State.PUBLISHED and rotation.hard_deadline is not None and now >= rotation.hard_deadline:
+        return with_rotation(enter(record, row(rotation).ok, now), error=why)
+    return with_rotation(record, error=why, since=now, due_at=now + timedelta(seconds=30), unhealthy=0)
 
 
 def _summary(record: Record, state: State, now: datetime) -> Summary:
@@ -229,8 +261,11 @@ def owe(record: Record, debt: Debt) -> Record:
 
 
 def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | None, reason: str) -> Debt | None:
-    """What the open rotation owes of its own mints, except ``keep``; None when nothing."""
+    """What the open rotation owes of its own mints, except ``keep``; None when nothing. Where minting kills, nothing is: the
+    one live version is the one that counts, and it may have the id of the one before."""
     rotation = open_rotation(record)
+    if mint_kills_base(rotation, traits):
+        return None
     lost = [intent for intent in rotation.intents if intent.outcome is not Outcome.ANSWERED or intent.repeated]
     owed: tuple[OwedVersion, ...] = ()
     if rotation.new is not None and rotation.new.ref and (keep is None or rotation.new.ref != keep.ref):
@@ -247,6 +282,7 @@ def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | No
         abandoned=tuple(intent.generation for intent in lost),
         intents=rotation.intents,
         kept=keep.ref if keep else "",
+        parameters=rotation.plan.parameters,
         opened_at=now,
         due_at=now,
     )
@@ -284,15 +320,20 @@ def complete(record: Record, traits: Traits, now: datetime, *, forced: str = "")
     if rotation.way is Way.REPAIR:
         return replace(ended, drift=())
     assert rotation.new is not None
-    ended = replace(ended, current=rotation.new, drift=(), held_for_person="")
+    ended = replace(ended, current=rotation.new, drift=(), held_for_person=_still_braked(record))
     own = owed_by(record, traits, now, keep=rotation.new, reason="orphaned")
     if own is not None:
         ended = owe(ended, own)
     base = rotation.base
-    if base is not None and base.ref and traits.strategy != "in_place":
+    if base is not None and base.ref and not mint_kills_base(rotation, traits):
         reason = "leaked" if compromised(record, base) else "replaced"
         ended = owe(ended, debt_of(base, reason, now, rotation=rotation.id, forced=forced))
     return replace(ended, leaks=_live_marks(ended))
+
+
+def _still_braked(record: Record) -> str:
+    """What a change of the configuration during the rotation holds for a person; its own end settles everything else."""
+    return record.held_for_person if open_rotation(record).plan != record.spec else ""
 
 
 def _live_marks(record: Record) -> tuple[LeakMark, ...]:
@@ -310,7 +351,8 @@ def forget_dead_marks(record: Record) -> Record:
 def discarded(record: Record, traits: Traits, now: datetime) -> Record:
     """The end of the way back: everything this rotation minted is owed, and the credential backs off."""
     rotation = open_rotation(record)
-    debt = owed_by(record, traits, now, keep=None, reason="discarded")
+    restored = not rotation.touched or any(fact.leg == rotation.leg for fact in rotation.written)
+    debt = owed_by(record, traits, now, keep=None, reason="discarded" if restored else UNPROVEN)
     ended = replace(record, rotation=None, last=_summary(record, State.ROLLED_BACK, now))
     if debt is not None:
         ended = owe(ended, debt)
@@ -319,7 +361,9 @@ def discarded(record: Record, traits: Traits, now: datetime) -> Record:
     wait = timedelta(0) if leaked_before_publish else after_rolled_back(failures, rotation.reason)
     # A look at the destinations follows: what a failed publish left behind is found at once.
     asked = record.asked or Asked(verb="inspect", actor="rotatord", at=now)
-    held = "" if wait is not None else f"{failures} rotations in a row were rolled back; `rotate` tries again"
+    held = (
+        _still_braked(record) if wait is not None else f"{failures} rotations in a row were rolled back; `rotate` tries again"
+    )
     return replace(
         ended,
         asked=asked,
@@ -330,8 +374,17 @@ def discarded(record: Record, traits: Traits, now: datetime) -> Record:
     )
 
 
-def superseded(record: Record, traits: Traits, now: datetime, deadline_at: datetime) -> Record:
-    """No clean base is left: the new version becomes current, the base dies by the hard deadline, a new rotation starts."""
+def no_clean_one(record: Record, traits: Traits, now: datetime) -> Record:
+    """Base and new are both no good to keep. Where a third may live, end here and start anew; where the issuer is capped
+    the base can only die after everybody left it, so the new one is rolled out first and replaced next."""
+    if traits.max_live is None and traits.strategy in {"overlapping", "leased"}:
+        return superseded(record, traits, now)
+    return forward_again(record, State.STAGED, now) if open_rotation(record).way is Way.BACK else record
+
+
+def superseded(record: Record, traits: Traits, now: datetime) -> Record:
+    """No clean base is left: the new version becomes current and a new rotation starts. The base dies once that one has
+    proven that everybody left it; a leaked one at its deadline, if no destination holds it any more."""
     rotation = open_rotation(record)
     assert rotation.new is not None
     own = owed_by(record, traits, now, keep=rotation.new, reason="orphaned")
@@ -339,6 +392,5 @@ def superseded(record: Record, traits: Traits, now: datetime, deadline_at: datet
     if own is not None:
         ended = owe(ended, own)
     if rotation.base is not None and rotation.base.ref:
-        forced = f"compromised; to die by {deadline_at.isoformat()} at the latest"
-        ended = owe(ended, debt_of(rotation.base, "leaked", now, rotation=rotation.id, forced=forced))
+        ended = owe(ended, debt_of(rotation.base, UNPROVEN, now, rotation=rotation.id))
     return ended

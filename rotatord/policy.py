@@ -117,7 +117,7 @@ def expiring(record: Record, now: datetime) -> _Found | None:
     if current is None or current.expires_at is None:
         return None
     if current.renew_at is not None:  # periodic: its expiry moves ahead with each renewal, unless those fail
-        at = _renewal_missed(current.renew_at, current.expires_at)
+        at = renewal_missed(current.renew_at, current.expires_at)
         if now < at:
             return None
         return _Found("expiring", Reason.EXPIRING, at, f"it was not renewed in time and expires at {_at(current.expires_at)}")
@@ -204,7 +204,8 @@ def _pull(record: Record, lead: timedelta, life: timedelta) -> timedelta:
     return min(lead * record.spec.policy.jitter_percent / 100, (life - lead) / 2) * spread(record.name)
 
 
-def _renewal_missed(renew_at: datetime, expires_at: datetime) -> datetime:
+def renewal_missed(renew_at: datetime, expires_at: datetime) -> datetime:
+    """From when on a periodic version counts as one that will expire: it should have been prolonged long before."""
     return renew_at + (expires_at - renew_at) / 2
 
 
@@ -271,7 +272,7 @@ def latest_start(record: Record) -> datetime | None:
     if current is None or current.expires_at is None:
         return None
     if current.renew_at is not None:
-        return _renewal_missed(current.renew_at, current.expires_at)
+        return renewal_missed(current.renew_at, current.expires_at)
     return current.expires_at - _last_stretch(record.spec.policy, current)
 
 

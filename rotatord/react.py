@@ -83,7 +83,7 @@ def _rotate(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     if record.standing is Standing.FORGOTTEN:
         raise Refused("it is no longer declared in the configuration")
     if command.arguments.get("reason") == Reason.COMPROMISED:
-        return mark_leaked(record, record.current, command.actor, now, traits, contain=False)
+        return mark_leaked(record, _named(record, command), command.actor, now, traits, contain=False)
     rotation = record.rotation
     if rotation is not None and rotation.way is not Way.REPAIR:
         raise Refused(f"rotation {rotation.id} is open ({rotation.state.value}, {rotation.way.value})")
@@ -94,14 +94,27 @@ def _rotate(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     return replace(record, rotation=None, asked=asked, failures=0, backoff_until=None, held_for_person="")
 
 
+def _named(record: Record, command: Command) -> Version | None:
+    """The version that a command says leaked: the current one, or the one being rolled out."""
+    generation = command.arguments.get("version")
+    if generation is None:
+        return record.current
+    known = [record.current, record.rotation.new if record.rotation else None]
+    version = next((item for item in known if item is not None and item.generation == generation), None)
+    if version is None:
+        raise Refused(f"generation {generation} is neither current nor being rolled out; `revoke` ends one that is owed")
+    return version
+
+
 def mark_leaked(
     record: Record, version: Version | None, actor: str, now: datetime, traits: TraitsOf, *, contain: bool
 ) -> Record:
     """Mark a version as compromised and turn whatever is under way accordingly (design: Compromised)."""
     if version is None:
         raise Refused("there is no current version")
-    deadline = now + record.spec.policy.compromised_deadline
-    if not moves.compromised(record, version):
+    known = moves.compromised(record, version)
+    deadline = known.deadline if known else now + record.spec.policy.compromised_deadline  # asked again, it stays
+    if known is None:
         mark = LeakMark(ref=version.ref, generation=version.generation, at=now, deadline=deadline, contain=contain, actor=actor)
         record = replace(record, leaks=(*record.leaks, mark))
     elif contain:
@@ -114,26 +127,36 @@ def mark_leaked(
         return replace(record, rotation=None)
     issuer = traits(rotation.plan.issuer)
     if rotation.new is not None and rotation.new.generation == version.generation:
-        return _new_leaked(record, issuer, now)
-    record = with_rotation(record, reason=Reason.COMPROMISED, hard_deadline=deadline, due_at=now)
-    if rotation.way is Way.BACK and rotation.state is not State.DISCARDING and rotation.new is not None:
-        if moves.compromised(record, rotation.new):
-            return moves.superseded(record, issuer, now, deadline)
-        record = with_rotation(record, halt=None, suspension=None)
-        return moves.enter(record, Place(State.STAGED, Way.FORWARD), now)
-    if rotation.new is not None and rotation.touched and moves.compromised(record, rotation.new):
-        return moves.superseded(record, issuer, now, deadline)
-    return record
+        return _new_leaked(record, issuer, actor, now)
+    return _base_leaked(with_rotation(record, reason=Reason.COMPROMISED, hard_deadline=deadline, due_at=now), issuer, now)
 
 
-def _new_leaked(record: Record, issuer: Traits, now: datetime) -> Record:
-    """The version being rolled out leaked. Unpublished: discard it. Half published: go on, there is no cleaner way."""
+def _base_leaked(record: Record, issuer: Traits, now: datetime) -> Record:
+    """The version being replaced leaked: forward, whatever it was doing, a halt included. Nothing restores it."""
+    rotation = open_rotation(record)
+    if rotation.halt is not None and rotation.halt.code != "journal_behind":
+        record = with_rotation(record, halt=None, since=now, attempts=0)
+    if rotation.new is None or not rotation.touched or rotation.state is State.DISCARDING:
+        return record
+    if moves.mint_kills_base(rotation, issuer):
+        return record
+    if moves.compromised(record, rotation.new):
+        return moves.no_clean_one(record, issuer, now)
+    return moves.forward_again(record, State.STAGED, now) if rotation.way is Way.BACK else record
+
+
+def _new_leaked(record: Record, issuer: Traits, actor: str, now: datetime) -> Record:
+    """The version being rolled out leaked. Unpublished: discard it and mint another. Half published: go on, there is no
+    cleaner way; with no base to go back to, the rotation ends and the next one replaces both."""
     rotation = open_rotation(record)
     if rotation.way is Way.FORWARD and not rotation.touched and not moves.in_place_pivot_passed(rotation, issuer):
-        return moves.turn_back(record, "the new version leaked before it was published", now)
-    if rotation.way is Way.FORWARD and moves.compromised(record, rotation.base):
-        deadline = now + rotation.plan.policy.compromised_deadline
-        return moves.superseded(record, issuer, now, deadline)
+        record = moves.turn_back(record, "the new version leaked before it was published", now)
+        return replace(record, asked=record.asked or Asked(verb="rotate", actor=actor, at=now))
+    if rotation.state is State.DISCARDING or moves.mint_kills_base(rotation, issuer):
+        return record
+    stuck = rotation.way is Way.BACK and rotation.halt is not None
+    if stuck or moves.compromised(record, rotation.base):
+        return moves.no_clean_one(record, issuer, now)
     return record
 
 
@@ -190,7 +213,7 @@ def _accept(record: Record, now: datetime) -> Record:
     if rotation.way is Way.BACK and rotation.state is not State.DISCARDING:
         if rotation.new is None:
             raise Refused("there is no new version to accept; `--retry`, or `retire`")
-        return moves.enter(record, Place(State.VERIFIED, Way.FORWARD), now)
+        return moves.forward_again(record, State.PROVEN, now)  # published anew: some may have been restored already
     return record
 
 
@@ -218,6 +241,8 @@ def _replan(record: Record, command: Command, now: datetime, traits: TraitsOf, *
     record = replace(record, asked=Asked(verb="rotate", actor=command.actor, at=now))
     if rotation.way is Way.BACK:
         return record
+    if rotation.base is None and rotation.touched:  # a first version that is no good: nothing to restore
+        return moves.give_up(record, f"{command.actor}: replanned", now)
     if why := moves.why_no_way_back(record, issuer):
         raise Refused(why)
     return moves.turn_back(record, f"{command.actor}: replanned", now)
@@ -258,7 +283,7 @@ def _retire(record: Record, command: Command, now: datetime, ids: Ids, traits: T
 
 def _contain(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
     _settled_standing(record)
-    return mark_leaked(record, record.current, command.actor, now, traits, contain=True)
+    return mark_leaked(record, _named(record, command), command.actor, now, traits, contain=True)
 
 
 def _revoke(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:
@@ -266,7 +291,11 @@ def _revoke(record: Record, command: Command, now: datetime, ids: Ids, traits: T
     for debt in record.ledger:
         if any(owed.version.generation == generation for owed in debt.owed):
             forced = f"{command.actor}: {command.arguments['reason']}" if command.arguments.get("now") else ""
-            owed = tuple(replace(o, forced=forced or o.forced) if o.version.generation == generation else o for o in debt.owed)
+            reason = "revoked by a person" if forced else ""
+            owed = tuple(
+                replace(o, forced=forced or o.forced, reason=reason or o.reason) if o.version.generation == generation else o
+                for o in debt.owed
+            )
             items = tuple(replace(debt, owed=owed, due_at=now) if d.key == debt.key else d for d in record.ledger)
             return replace(record, ledger=items)
     if record.current is not None and record.current.generation == generation:

@@ -6,9 +6,8 @@ This is the only place that retries, and the only one that decides what an error
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Protocol
 
 from rotatord import moves, retry
@@ -31,7 +30,7 @@ from rotatord.steps.authorise import authorise
 from rotatord.steps.discard import discard
 from rotatord.steps.inspect import inspect
 from rotatord.steps.mint import mint
-from rotatord.steps.plan import alarm, end_repair, plan, plan_repair
+from rotatord.steps.plan import alarm, end_repair, overdue, plan, plan_repair
 from rotatord.steps.prove import prove
 from rotatord.steps.publish import publish
 from rotatord.steps.reload import reload
@@ -76,14 +75,20 @@ class Saga:
         read_only: Callable[[], bool],
         make_read_only: Callable[[str], None],
         rebuilt: Callable[[], None] = lambda: None,
+        stopping: Callable[[], bool] = lambda: False,
         log: Callable[..., None] = lambda *_, **__: None,
+        steps: Mapping[Step, Callable[[Context, Record], Unit]] = STEPS,
+        settle: Callable[[Context, Record, str], Unit] = settle,
     ) -> None:
+        self._steps = steps
+        self._settle = settle
         self._journal = journal
         self._ctx = ctx
         self._hands = hands
         self._read_only = read_only
         self._make_read_only = make_read_only
         self._rebuilt = rebuilt
+        self._stopping = stopping
         self._log = log
         self._surveyed: set[str] = set()
 
@@ -102,6 +107,8 @@ class Saga:
                 )
                 if work is None:
                     break
+                if self._stopping():
+                    return record  # it is due, and goes on at the next start
                 record = self._one(lease, record, work)
             record = self._settle_due(lease, record, idle=work is None)
         except LeaseLost:
@@ -150,7 +157,10 @@ class Saga:
             except Exception as error:  # noqa: BLE001  anything else is a bug: it halts that rotation loudly
                 bug = f"{type(error).__name__} in {_place_of(error)}"
                 self._log("bug", credential=record.name, work=work.kind.value, error=bug)
-                return self._halted(lease, self._again(record), "bug", bug)
+                again = self._again(record)
+                if work.kind is Kind.STEP and again.rotation is not None and again.rotation.halt is None:
+                    return self._stopped(lease, Stop(again, "bug", bug))
+                return self._troubled(lease, again, work, Retryable(f"bug: {bug}"))
         except StaleSequence:
             return self._again(record)
 
@@ -161,10 +171,10 @@ class Saga:
         ctx = self._ctx
         match work.kind:
             case Kind.STEP:
-                return STEPS[moves.row(open_rotation(record)).step](ctx, record)
+                return self._steps[moves.row(open_rotation(record)).step](ctx, record)
             case Kind.LEDGER:
                 assert work.debt is not None
-                return settle(ctx, record, work.debt.key)
+                return self._settle(ctx, record, work.debt.key)
             case Kind.RENEW:
                 assert work.version is not None
                 return renew(ctx, record, work.version)
@@ -184,7 +194,7 @@ class Saga:
             case Kind.END_REPAIR:
                 return end_repair(ctx, record)
             case Kind.ALARM:
-                return alarm(ctx, record)
+                return alarm(ctx, record) if work.mark is None else overdue(ctx, record, work.mark)
 
     def _drive(self, lease: Lease, unit: Unit) -> Result:
         """Carry out what the unit yields. Errors of a call are thrown into it, so that it may react; most do not."""
@@ -261,8 +271,13 @@ class Saga:
         event = self._ctx.event(record, step, "failed", rotation.subject, why=why, way=rotation.way.value)
         self._log("step failed", credential=record.name, step=step, way=rotation.way.value, why=why)
         after = moves.fail(record, why, traits, self._ctx.now(), verdict=verdict)
-        notices: tuple[Notice, ...] = ()
         halt = open_rotation(after).halt
+        stays = halt is None and moves.place(open_rotation(after)) == moves.place(rotation)
+        if stays and rotation.error == why:
+            return self._store(lease, after)  # said already
+        notices: tuple[Notice, ...] = ()
+        if stays:
+            notices = (self._ctx.notice(after, "overdue", f"{record.name}: {step} cannot go on: {why}"),)
         events: tuple[Event, ...] = (event,)
         if halt is not None:
             events = (event, self._ctx.event(record, "rotation.halted", "done", rotation.subject, code=halt.code, why=why))
@@ -335,12 +350,6 @@ class Saga:
 
     def _after(self, table: Callable[[int, float, float | None], Any], attempts: int, error: OutsideError) -> Any:
         return table(attempts, self._ctx.ids.fraction(), error.retry_after if isinstance(error, Retryable) else None)
-
-    def _halted(self, lease: Lease, record: Record, code: str, why: str) -> Record:
-        if record.rotation is not None and record.rotation.halt is None:
-            return self._stopped(lease, Stop(record, code, why))
-        due_at: datetime = self._ctx.now() + retry.after_step(8, 0.0)
-        return self._store(lease, replace(record, trouble=Trouble(unit=code, attempts=1, due_at=due_at, error=why)))
 
 
 def _place_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rotatord.api.service import Stray
 from rotatord.clock import Clock, Ids
 from rotatord.errors import OutsideError, Retryable
-from rotatord.model import Notice, Outcome, Record
+from rotatord.model import Notice, Outcome, Record, Standing
 from rotatord.ports import Inventory, Issuer, Journal, LiveRef, Plugins
 
 FACT = "strays:"
@@ -48,9 +48,21 @@ class Sweep:
         self._journal.set_fact(ERROR + name, None)
 
     def _known(self, item: LiveRef, issuer: Issuer) -> bool:
-        record = self._journal.get(item.credential)
-        if record is None:
-            return False
+        return any(self._knows(record, item, issuer) for record in self._bearers(item.credential))
+
+    def _bearers(self, credential: str) -> list[Record]:
+        """Who bears this name, or bore it: labels keep the name that a version was minted under."""
+        record = self._journal.get(credential)
+        found = [record] if record is not None else []
+        if record is not None and record.standing is not Standing.FORGOTTEN:
+            return found
+        after = ""
+        while page := self._journal.records(after=after):
+            found += [other for other in page if credential in other.formerly]
+            after = page[-1].name
+        return found
+
+    def _knows(self, record: Record, item: LiveRef, issuer: Issuer) -> bool:
         if _minting(record):
             return True  # its answer may be on its way
         settles = issuer.traits.call_settles_within + issuer.traits.listing_delay

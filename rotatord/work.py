@@ -48,8 +48,8 @@ class Work:
 def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: str = "") -> Work | None:
     """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
     with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds."""
-    if _troubled(record, Kind.INSPECT, now):
-        return None
+    if _troubled(record, Kind.INSPECT, now):  # a version is prolonged all the same: that touches no destination
+        return _renew(record, now, freeze) if not read_only and record.standing in _RENEWED else None
     work = _asked(record, read_only=read_only)
     if work is not None and not _troubled(record, work.kind, now):
         return work
@@ -59,9 +59,12 @@ def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, fr
         return None
     for pick in (_contain, _renew, _turn, _plan, _repair, _alarm):
         work = pick(record, now, freeze)
-        if work is not None:
+        if work is not None and not _troubled(record, work.kind, now):
             return work
     return None
+
+
+_RENEWED = {Standing.MANAGED, Standing.FORGOTTEN}
 
 
 def _troubled(record: Record, kind: Kind, now: datetime) -> bool:
@@ -94,10 +97,11 @@ def _versions(record: Record) -> list[Version]:
 def _renew(record: Record, now: datetime, freeze: str) -> Work | None:
     if record.standing is Standing.RETIRED or _troubled(record, Kind.RENEW, now):
         return None
-    for version in _versions(record):
-        if version.renew_at is not None and version.renew_at <= now:
-            return Work(Kind.RENEW, version=version)
-    return None
+    due = [version for version in _versions(record) if version.renew_at is not None and version.renew_at <= now]
+    if not due:
+        return None
+    tries = record.trouble.attempts if record.trouble is not None and record.trouble.unit == Kind.RENEW.value else 0
+    return Work(Kind.RENEW, version=due[tries % len(due)])  # one that cannot be prolonged does not starve the other
 
 
 def _ledger_due(record: Record, now: datetime) -> Debt | None:
@@ -115,16 +119,18 @@ def _step_due(record: Record, now: datetime) -> Rotation | None:
 def _turn(record: Record, now: datetime, freeze: str) -> Work | None:
     """Ledger and step in turns, so that neither starves the other."""
     debt, step = _ledger_due(record, now), _step_due(record, now)
-    if step is not None and step.way is Way.REPAIR and _ends_repair(record, now, freeze):
-        return Work(Kind.END_REPAIR)
+    if record.rotation is not None and record.rotation.way is Way.REPAIR:
+        due = policy.due(record, now, freeze=freeze)
+        if due.now and _ends_repair(record.rotation, due):
+            return Work(Kind.END_REPAIR)
     if debt is not None and (step is None or record.ledger_turn):
         return Work(Kind.LEDGER, debt=debt)
     return Work(Kind.STEP) if step is not None else None
 
 
-def _ends_repair(record: Record, now: datetime, freeze: str) -> bool:
-    due = policy.due(record, now, freeze=freeze)
-    return due.now and due.reason in {Reason.COMPROMISED, Reason.EXPIRING, Reason.DUE}
+def _ends_repair(repair: Rotation, due: policy.Due) -> bool:
+    """A rotation publishes everywhere itself. A repair that halted gives way to any."""
+    return repair.halt is not None or due.reason in {Reason.COMPROMISED, Reason.EXPIRING, Reason.DUE}
 
 
 def _plan(record: Record, now: datetime, freeze: str) -> Work | None:
@@ -153,6 +159,9 @@ def _foreign(what: str) -> bool:
 
 
 def _alarm(record: Record, now: datetime, freeze: str) -> Work | None:
+    mark = next((mark for mark in record.leaks if not mark.told and mark.deadline <= now), None)
+    if mark is not None:
+        return Work(Kind.ALARM, mark=mark)
     at = alarm_at(record)
     return Work(Kind.ALARM) if at is not None and at <= now else None
 
@@ -160,8 +169,10 @@ def _alarm(record: Record, now: datetime, freeze: str) -> Work | None:
 def alarm_at(record: Record) -> datetime | None:
     """When the coming expiry of the current version is announced; None when it was, or when it never expires."""
     current = record.current
-    if current is None or current.expires_at is None or current.renew_at is not None or record.alarmed == current.generation:
+    if current is None or current.expires_at is None or record.alarmed == current.generation:
         return None
+    if current.renew_at is not None:
+        return policy.renewal_missed(current.renew_at, current.expires_at)
     return current.expires_at - min(record.spec.policy.alarm_before, (current.expires_at - current.minted_at) / 10)
 
 
@@ -212,9 +223,12 @@ def _renew_at(record: Record, now: datetime) -> datetime | None:
 
 
 def _plan_at(record: Record, now: datetime) -> datetime | None:
-    if record.rotation is not None or record.standing is not Standing.MANAGED:
+    rotation = record.rotation
+    if record.standing is not Standing.MANAGED or (rotation is not None and rotation.way is not Way.REPAIR):
         return None
     due = policy.due(record, now)
+    if rotation is not None and not _ends_repair(rotation, due):
+        return None
     if due.now:
         return now
     if due.starts_at is not None:
@@ -227,7 +241,9 @@ def _repair_at(record: Record, now: datetime) -> datetime | None:
 
 
 def _alarm_at(record: Record, now: datetime) -> datetime | None:
-    return alarm_at(record) if record.standing is Standing.MANAGED else None
+    leaked = [mark.deadline for mark in record.leaks if not mark.told]
+    expiring = alarm_at(record) if record.standing is Standing.MANAGED else None
+    return min([*leaked, *([expiring] if expiring else [])], default=None)
 
 
 _TIMES: tuple[Callable[[Record, datetime], datetime | None], ...] = (

@@ -38,6 +38,7 @@ class Debt:
     abandoned: tuple[int, ...] = ()  # generations whose mint answer was lost
     intents: tuple[MintIntent, ...] = ()
     kept: str = ""  # the ref that this rotation kept
+    parameters: JsonMap | None = None  # what it minted with: where to search, whatever is declared since
     attempts: int = 0
     opened_at: datetime
     due_at: datetime
@@ -70,6 +71,7 @@ class LeakMark:
     contain: bool = False
     contained_at: datetime | None = None
     actor: str = ""
+    told: bool = False  # that its deadline passed while it lived was announced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

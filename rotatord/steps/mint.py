@@ -26,6 +26,7 @@ from rotatord.ops import (
     open_rotation,
     passed,
     read,
+    soon,
     write,
 )
 from rotatord.ops import with_rotation as changed
@@ -34,6 +35,7 @@ from rotatord.secret import Secret, digests
 from rotatord.steps.preflight import preflight
 
 OVERWRITE_TRIES = 3
+SEARCH_WAIT_SECONDS = 5.0
 
 
 def mint(ctx: Context, record: Record) -> Unit:
@@ -150,7 +152,9 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
             query = Query(installation=ctx.installation, credential=record.name, parameters=plan.parameters, scope=plan.scope)
             live = yield from ask(plan.issuer, issuer, "find", lambda: issuer.find(query))
             known = tuple(sorted(item.ref for item in live))
-            if unexplained := _unexplained(record, known):
+            if (unexplained := _unexplained(record, known)) and _searching(record):
+                return Wait(record, soon(ctx, SEARCH_WAIT_SECONDS), "what an unanswered mint made is still searched for")
+            if unexplained:
                 return Failed(record, f"live at the issuer and not ours: {', '.join(unexplained)}; adopt or remove them")
         intent = MintIntent(generation=record.generation + 1, at=ctx.now(), instant=ctx.instant(), known=known)
         record = replace(changed(record, intents=(*rotation.intents, intent)), generation=intent.generation)
@@ -193,6 +197,12 @@ def _unexplained(record: Record, known: tuple[str, ...]) -> list[str]:
     ours = {owed.version.ref for debt in record.ledger for owed in debt.owed}
     ours |= {version.ref for version in (record.current, open_rotation(record).new) if version}
     return sorted(set(known) - ours)
+
+
+def _searching(record: Record) -> bool:
+    """Whether the ledger still looks for what a lost answer of this rotation made."""
+    rotation = open_rotation(record).id
+    return any(debt.rotation == rotation and debt.sweep_until is not None for debt in record.ledger)
 
 
 def _version(ctx: Context, record: Record, issuer: Issuer, minted: Minted, intent: MintIntent) -> Version:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rotatord import moves
-from rotatord.model import Record
+from rotatord.model import LeakMark, Record
 from rotatord.ops import Context, Done, Unit, commit
 from rotatord.policy import Due
 
@@ -33,6 +33,17 @@ def end_repair(ctx: Context, record: Record) -> Unit:
     """A due or compromised rotation ends an open repair: it publishes everywhere itself."""
     event = ctx.event(record, "rotation.superseded", "done", record.current, why="a rotation is due")
     return Done((yield from commit(replace(record, rotation=None), event)))
+
+
+def overdue(ctx: Context, record: Record, mark: LeakMark) -> Unit:
+    """Announce that a leaked version still lives after its deadline: its replacement is not everywhere yet."""
+    marks = tuple(replace(item, told=True) if item.generation == mark.generation else item for item in record.leaks)
+    rotation = record.rotation
+    why = (rotation.error or rotation.waiting) if rotation is not None else ""
+    text = f"{record.name}: leaked generation {mark.generation} was to die by {mark.deadline.isoformat()} and lives: {why}"
+    notice = ctx.notice(record, "overdue", text, generation=mark.generation)
+    event = ctx.event(record, "alarm", "overdue", generation=mark.generation, why=why)
+    return Done((yield from commit(replace(record, leaks=marks), event, notices=(notice,))))
 
 
 def alarm(ctx: Context, record: Record) -> Unit:

@@ -10,6 +10,7 @@ from rotatord.model import Reason, Record, Slot
 from rotatord.ops import Call, Context, Failed, Op, Stop, Wait, ask, open_rotation, read, soon, tell
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import BackendPreflight, Issuer, Preflight, Published
+from rotatord.steps.inspect import behind
 from rotatord.steps.slots import Kind, kind
 
 DRIFT_WAIT_SECONDS = 60.0
@@ -51,7 +52,7 @@ def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[s
         held = yield from read(backend, destination, Slot.CURRENT)
         seen = kind(ctx, record, held, issuer.traits.fields)
         if seen is Kind.NEWER:
-            return Stop(record, "journal_behind", f"{destination.id} holds a version that this journal has never made", True)
+            return behind(ctx, record, destination.id)
         if seen is Kind.OTHER:
             problems.append(f"{destination.id} belongs to another installation")
         if seen is Kind.FOREIGN and plan.policy.on_drift == "hold":
@@ -62,7 +63,7 @@ def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[s
 
 def _cap_reached(record: Record, issuer: Issuer) -> str:
     """At an issuer that allows only so many versions, mint waits until the ledger has paid."""
-    cap = issuer.traits.max_live
+    cap = issuer.traits.max_live or (2 if issuer.traits.strategy == "alternating" else None)
     if cap is None or issuer.traits.strategy == "in_place":
         return ""
     name = open_rotation(record).plan.issuer

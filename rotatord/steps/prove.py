@@ -7,8 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 from rotatord import moves
+from rotatord.errors import NotFound
 from rotatord.model import JsonMap, Record, Slot, Version, Way
-from rotatord.ops import Context, Done, Failed, Op, Stop, Unit, Wait, ask, commit, left, open_rotation, passed, soon
+from rotatord.ops import (
+    Context,
+    Done,
+    Failed,
+    Op,
+    Stop,
+    Unit,
+    Wait,
+    ask,
+    commit,
+    left,
+    open_rotation,
+    parameters_of,
+    passed,
+    soon,
+)
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Accepted, Inconclusive, Issuer, ProbeAnswer, Suspend
 from rotatord.secret import Secret
@@ -45,6 +61,8 @@ def _prove_new(ctx: Context, record: Record) -> Unit:
         until = left(ctx, start, issuer.traits.propagation)
         return Wait(changed(record, minted=start), until, "the issuer's answers are believed only after its propagation time")
     fields = yield from fields_at(ctx, rotation.plan, Slot.PENDING, new)
+    if fields is None and rotation.touched:  # turned forward again: it may be published already
+        fields = yield from find_fields(ctx, rotation.plan, new)
     if fields is None:
         return Failed(record, "the staged value is gone from the pending slot")
     answer = yield from probe(ctx, new, fields, rotation.plan.scope, rotation.plan.parameters)
@@ -98,7 +116,7 @@ def _prove_base(ctx: Context, record: Record) -> Unit:
     fields = yield from find_fields(ctx, rotation.plan, base)
     if fields is None:
         return Stop(record, "base_absent", "the old value is in no slot any more; the new one stays published")
-    answer = yield from probe(ctx, base, fields, base.scope, rotation.plan.parameters)
+    answer = yield from probe(ctx, base, fields, base.scope, parameters_of(base, rotation.plan))
     if isinstance(answer, Inconclusive):
         return Wait(record, soon(ctx, INCONCLUSIVE_WAIT_SECONDS), f"the probe of the old version is inconclusive: {answer.why}")
     if not isinstance(answer, Accepted):
@@ -121,8 +139,11 @@ def _resume(ctx: Context, record: Record, issuer: Issuer, base: Version) -> Gene
         return Wait(record, until, "an unanswered suspend may still land; resuming after it no longer can")
     if suspension.resuming_at is None:
         assert isinstance(issuer, Suspend)
-        resume = issuer.resume
-        yield from ask(base.issuer, issuer, "resume", lambda: resume(base.ref, rotation.plan.parameters), effect=True)
+        resume, parameters = issuer.resume, parameters_of(base, rotation.plan)
+        try:
+            yield from ask(base.issuer, issuer, "resume", lambda: resume(base.ref, parameters), effect=True)
+        except NotFound:
+            return changed(record, suspension=None)  # the probe that follows tells that it is gone
         record = changed(record, suspension=replace(suspension, resuming_at=ctx.instant()))
         record = yield from commit(record, ctx.event(record, "resume", "done", base))
         suspension = open_rotation(record).suspension

@@ -50,8 +50,8 @@ def publish(ctx: Context, record: Record) -> Unit:
         if rotation.way is Way.REPAIR:
             return (yield from _replace_lost(ctx, record, subject))
         return Stop(record, "value_lost", "no slot holds the value to publish any more; the new version stays published")
-    in_place = ctx.plugins.issuer(subject.issuer).traits.strategy == "in_place"
-    if rotation.way is Way.FORWARD and rotation.base is not None and not in_place:
+    killed = moves.mint_kills_base(rotation, ctx.plugins.issuer(rotation.plan.issuer).traits)
+    if rotation.way is Way.FORWARD and rotation.base is not None and not killed:
         yield from _keep_previous(ctx, record, rotation.base)
     wave = rotation.plan.waves[rotation.wave]
     if not rotation.touched:

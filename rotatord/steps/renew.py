@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
-from rotatord.model import LeakMark, Record, Version
-from rotatord.ops import Context, Done, Unit, ask, commit, open_rotation
+from rotatord.errors import NotFound
+from rotatord.model import LeakMark, Record, Spec, Version
+from rotatord.ops import Context, Done, Unit, ask, commit, parameters_of
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Renew, Suspend
+
+SHORTEST = timedelta(seconds=5)  # between two renewals, whatever the issuer says
+
+
+def _spec(record: Record) -> Spec:
+    return record.rotation.plan if record.rotation is not None else record.spec
 
 
 def renew(ctx: Context, record: Record, version: Version) -> Unit:
@@ -15,10 +23,14 @@ def renew(ctx: Context, record: Record, version: Version) -> Unit:
     issuer = ctx.plugins.issuer(version.issuer)
     if not isinstance(issuer, Renew):
         return Done((yield from commit(_with(record, replace(version, renew_at=None)))))
-    prolong = issuer.renew
+    prolong, parameters = issuer.renew, parameters_of(version, _spec(record))
     expires_at, renew_at = yield from ask(
-        version.issuer, issuer, "renew", lambda: prolong(version.ref, record.spec.parameters), effect=True
+        version.issuer, issuer, "renew", lambda: prolong(version.ref, parameters), effect=True
     )
+    if expires_at is not None and version.expires_at is not None and expires_at <= version.expires_at:
+        renew_at = None  # it has reached the end of its life: from here on it is one that expires, and is replaced in time
+    elif renew_at is not None:
+        renew_at = max(renew_at, ctx.now() + SHORTEST)
     renewed = replace(version, expires_at=expires_at, renew_at=renew_at)
     record = _with(record, renewed)
     return Done((yield from commit(record, ctx.event(record, "renew", "done", renewed))))
@@ -47,13 +59,16 @@ def contain(ctx: Context, record: Record, mark: LeakMark) -> Unit:
     if version is None or not version.ref:
         return Done((yield from commit(contained, ctx.event(record, "contain", "failed", why="no id to end it by"))))
     issuer = ctx.plugins.issuer(version.issuer)
-    parameters = (open_rotation(record).plan if record.rotation else record.spec).parameters
+    parameters = parameters_of(version, _spec(record))
     record = yield from commit(record, ctx.event(record, "contain", "intended", version, by=mark.actor))
     contained = replace(record, leaks=marks)
     if isinstance(issuer, Suspend):
         suspend = issuer.suspend
-        yield from ask(version.issuer, issuer, "suspend", lambda: suspend(version.ref, parameters), effect=True)
-        how = "suspended"
+        try:
+            yield from ask(version.issuer, issuer, "suspend", lambda: suspend(version.ref, parameters), effect=True)
+            how = "suspended"
+        except NotFound:
+            how = "gone already"
     else:
         yield from ask(version.issuer, issuer, "revoke", lambda: issuer.revoke(version.ref, None, parameters), effect=True)
         how = "revoked"

@@ -16,10 +16,10 @@ from typing import Any
 from rotatord import react
 from rotatord.commands import parse
 from rotatord.engine import PAUSED, READ_ONLY
-from rotatord.errors import Denied, OutsideError, Refused, Retryable, StaleSequence
+from rotatord.errors import Denied, JournalUnavailable, OutsideError, Refused, Retryable, StaleSequence
 from rotatord.gates import GATE, Gate
 from rotatord.journal.memory import MemoryJournal
-from rotatord.model import Event, Notice, Owing, Record, Spec, Standing, Way
+from rotatord.model import Event, JsonMap, Notice, Owing, Record, Spec, Standing, Way
 from rotatord.ops import Call, Context
 from rotatord.ports import Amendment, Lease
 from rotatord.saga import Saga
@@ -46,10 +46,12 @@ class Fault(StrEnum):
     DENIED = "denied"
     STALE = "overtaken"  # commits: somebody's request raised the sequence first
     LEASE = "stalled past its lease"
+    AWAY = "journal away"  # commits: nothing is stored
+    UNHEARD = "journal's answer lost"  # commits: stored, and nobody learns of it
 
 
 CALL_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST, Fault.LATE, Fault.ERROR, Fault.DENIED, Fault.LEASE)
-COMMIT_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALE, Fault.LEASE)
+COMMIT_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALE, Fault.LEASE, Fault.AWAY, Fault.UNHEARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class SimulatedHands:
         if fault is Fault.DENIED:
             raise Denied(f"injected: {point.op}")
         if fault is Fault.LATE and call.effect:
-            sim.late.append(_Late(sim.world.clock.outside() + timedelta(seconds=LATE_SECONDS), call.run))
+            sim.late.append(_Late(sim.world.clock.outside() + timedelta(seconds=sim.late_seconds), call.run))
             raise Retryable(f"injected: {point.op} timed out")
         answer = call.run()
         sim.after_event()
@@ -120,10 +122,14 @@ class SimulatedHands:
                 record.name, lambda current: Amendment(record=replace(current, inspected_at=current.inspected_at))
             )
             raise StaleSequence("injected: overtaken")
+        if fault is Fault.AWAY:
+            raise JournalUnavailable("injected: the journal is away")
         stored = sim.journal.commit(lease, record, events, notices)
         sim.after_event()
         if fault is Fault.CRASH_AFTER:
             raise Death
+        if fault is Fault.UNHEARD:
+            raise JournalUnavailable("injected: stored, but the answer was lost")
         return stored
 
     def _pass(self, op: str) -> tuple[Point, Fault | None]:
@@ -142,8 +148,18 @@ class SimulatedHands:
 class Simulator:
     """A world, a journal that survives deaths, and a daemon that may die at any point."""
 
-    def __init__(self, world: World, *, gate: Gate = GATE, choose: Chooser = lambda _point, _count: None) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        gate: Gate = GATE,
+        choose: Chooser = lambda _point, _count: None,
+        late_seconds: float = LATE_SECONDS,
+        parts: JsonMap | None = None,
+    ) -> None:
         self.world = world
+        self.late_seconds = late_seconds  # when an effect that lands late does
+        self.parts = parts or {}  # broken steps or ledger, for tests that show that they are noticed
         self.journal = MemoryJournal(world.clock, world.ids)
         self.hands = SimulatedHands(self, choose)
         self.gate = gate
@@ -180,6 +196,7 @@ class Simulator:
             read_only=lambda: bool(self.journal.fact(READ_ONLY)),
             make_read_only=lambda why: self.journal.set_fact(READ_ONLY, why),
             rebuilt=lambda: self.journal.set_fact(READ_ONLY, None),
+            **self.parts,
         )
         self.ctx = ctx
         return saga
@@ -212,6 +229,8 @@ class Simulator:
                 self.saga.work(lease)
             except Death:
                 self.restart()
+            except JournalUnavailable:
+                self.world.clock.advance(1)  # the engine waits a moment and claims again
         return bool(leases)
 
     def step(self, most: float = 3600.0) -> bool:
