@@ -26,6 +26,18 @@ MEANINGS: dict[str, str] = {
     "accept": "take the present state as good, on your word and with your reason recorded",
     "skip_consumer": "go on without this consumer, on your word and with your reason recorded",
     "rollback": "turn back to the version that this rotation replaces",
+    "repair": "write our current version over what stands there now",
+    "adopt": "take over the value that stands there now; without --ref it is never revoked",
+    "rebuild": "restore what this journal does not know from the slots and labels",
+    "release": "end the hold before its time",
+    "rotate": "replace the current version now, whatever failed before",
+    "retire": "revoke every version of it and clear its destinations, for good",
+}
+_DRIFTED = {
+    "missing": "does not hold the current version",
+    "ours_older": "holds an older version of ours",
+    "foreign": "holds a value that somebody else wrote",
+    "unreadable": "could not be read",
 }
 
 Attempt = Callable[[Record, Command], Amendment]
@@ -40,6 +52,7 @@ def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event
         "at": plain(now),
         "name": record.name,
         "summary": summary(record, due),
+        "beside": beside(record, now),
         "status": views.status(record, now, freeze),
         "due": plain(due),
         "rotation": _rotation(record.rotation) if record.rotation else None,
@@ -66,6 +79,25 @@ def summary(record: Record, due: policy.Due) -> str:
     if record.standing not in {Standing.MANAGED, Standing.NEW}:
         return policy.UNTOUCHED[record.standing]
     return due.why + (f"; but {due.blocked_by}" if due.blocked_by else "")
+
+
+def beside(record: Record, now: datetime) -> list[str]:
+    """What else a person should know before doing anything: leaks, holds, drift. Each a sentence."""
+    found = []
+    for mark in record.leaks:
+        contained = f", contained at {plain(mark.contained_at)}" if mark.contained_at else ""
+        found.append(
+            f"version {mark.generation} leaked (marked by {mark.actor}){contained}: it is to be dead by {plain(mark.deadline)}"
+        )
+    found.extend(
+        f"held by {hold.owner} until {plain(hold.until)}" + (f": {hold.reason}" if hold.reason else "")
+        for hold in record.holds
+        if hold.until > now
+    )
+    found.extend(
+        f"{drift.destination} {_DRIFTED.get(drift.what, drift.what)}, seen at {plain(drift.seen_at)}" for drift in record.drift
+    )
+    return found
 
 
 def _rotation(rotation: Rotation) -> JsonMap:
@@ -158,12 +190,12 @@ def live(record: Record) -> list[JsonMap]:
 
 
 def ways_out(record: Record, attempt: Attempt) -> list[JsonMap]:
-    """What a person may do about the open rotation, each tried on the record: possible, and what it leads to, or why not."""
+    """What a person may do about it, each tried on the record: possible, and what it leads to, or why not."""
     rotation = record.rotation
-    if rotation is None:
-        return []
-    commands = [("rollback", {"reason": TRIAL}, "rollback", "rotatord rollback {name}")]
-    if rotation.halt is not None:
+    commands = _plain_ways(record)
+    if rotation is not None:
+        commands = [("rollback", {"reason": TRIAL}, "rollback", "rotatord rollback {name}"), *commands]
+    if rotation is not None and rotation.halt is not None:
         commands = [
             *(("resume", {"how": how}, how, f"rotatord resume {{name}} --{how}") for how in ("retry", "replan", "remint")),
             ("resume", {"how": "accept", "reason": TRIAL}, "accept", "rotatord resume {name} --accept --reason …"),
@@ -185,12 +217,33 @@ def ways_out(record: Record, attempt: Attempt) -> list[JsonMap]:
     ]
 
 
+def _plain_ways(record: Record) -> list[tuple[str, JsonMap, str, str]]:
+    """Verb, arguments, meaning and command line of what is open to a person outside of a rotation's own ways."""
+    why_not = {"reason": TRIAL}
+    ways: list[tuple[str, JsonMap, str, str]] = []
+    if any(drift.what != "unreadable" for drift in record.drift):
+        ways.append(("repair", why_not, "repair", "rotatord repair {name}"))
+    if record.standing is Standing.UNMANAGED or any(drift.what == "foreign" for drift in record.drift):
+        ways.append(("adopt", {}, "adopt", "rotatord adopt {name} [--ref …]"))
+    if record.standing is Standing.BEHIND:
+        ways.append(("rebuild", why_not, "rebuild", "rotatord rebuild {name}"))
+    if record.standing is Standing.FORGOTTEN:
+        ways.append(("retire", why_not, "retire", "rotatord retire {name} --reason …"))
+    if record.holds:
+        ways.append(("release", why_not, "release", "rotatord release {name}"))
+    if record.held_for_person:
+        ways.append(("rotate", {}, "rotate", "rotatord rotate {name}"))
+    return ways
+
+
 def _trial(record: Record, attempt: Attempt, command: Command) -> JsonMap:
     try:
         after = attempt(record, command).record
     except Refused as refusal:
         return {"possible": False, "leads_to": str(refusal)}
     rotation = after.rotation
+    if record.rotation is None:
+        return {"possible": True, "leads_to": f"{after.asked.verb} is done next" if after.asked else "done at once"}
     if rotation is None:
         return {"possible": True, "leads_to": "ends this rotation" + (" and starts another" if after.asked else "")}
     row = views.row_of(rotation)

@@ -58,7 +58,9 @@ def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
 def explain(service: Service, name: str) -> JsonMap:
     """``rotatord.why/v1``. Raises UnknownNameError."""
     record = known(service, name)
-    return why(record, service.now(), service.attempt, history(service, record), freeze_of(service.facts().paused))
+    facts = service.facts()
+    found = why(record, service.now(), service.attempt, history(service, record), freeze_of(facts.paused))
+    return found | {"read_only": facts.read_only, "paused": facts.paused}
 
 
 def events(service: Service, name: str | None, *, after: int = 0, limit: int = 500, tail: int | None = None) -> JsonMap:

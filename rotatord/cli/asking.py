@@ -13,30 +13,33 @@ from rotatord.cli.options import Name, Output, Reason, pair, place_of
 from rotatord.cli.output import Form, emit, line, printable, table
 
 JsonMap = dict[str, Any]
-Needed = Annotated[str, typer.Option("--reason", help="Why; it goes into the event log.", show_default=False)]
+Needed = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the event log.", show_default=False)]
 
 
 def rotate(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Credentials.", show_default=False)] = None,
     *,
-    issuer: Annotated[str | None, typer.Option("--issuer", help="All of this issuer.")] = None,
-    owner: Annotated[str | None, typer.Option("--owner", help="All of this owner.")] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="NAME", help="All of this issuer.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="NAME", help="All of this owner.")] = None,
     selector: Annotated[
-        list[str] | None, typer.Option("--selector", "-l", help="All with this label, key=value; repeatable.")
+        list[str] | None,
+        typer.Option("--selector", "-l", metavar="KEY=VALUE", help="All with this label, key=value; repeatable."),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="manual or compromised.")] = "manual",
-    comment: Annotated[str, typer.Option("--comment", help="For the event log.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="manual or compromised.")] = "manual",
+    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="For the event log.")] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch until every rotation has ended; exits 1 when one failed.")
     ] = False,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", help="With --wait: give up watching after this time, exit 3.")
+        str | None, typer.Option("--timeout", metavar="LENGTH", help="With --wait: give up watching after this time, exit 3.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     output: Output = Form.TABLE,
 ) -> None:
     """Replace the current version of credentials now."""
+    if not (names or issuer or owner or selector):
+        raise Ending(Exit.USAGE, "name credentials, or choose them by --issuer, --owner or --selector")
     body = {
         "names": names or [],
         "issuer": issuer,
@@ -104,9 +107,10 @@ def hold(
     context: typer.Context,
     name: Name,
     until: Annotated[
-        str, typer.Option("--until", help="When it ends: a time such as 2030-01-31T09:00Z, or a length such as 3d.")
+        str,
+        typer.Option("--until", metavar="TIME", help="When it ends: a time such as 2030-01-31T09:00Z, or a length such as 3d."),
     ],
-    owner: Annotated[str, typer.Option("--owner", help="Whom to ask about it.")],
+    owner: Annotated[str, typer.Option("--owner", metavar="NAME", help="Whom to ask about it.")],
     reason: Reason = "",
 ) -> None:
     """Start no rotation of a credential, and let none of its versions die, until a given time."""
@@ -158,7 +162,8 @@ def adopt(
     context: typer.Context,
     name: Name,
     ref: Annotated[
-        str, typer.Option("--ref", help="The issuer's id of the value; without it that version is never revoked.")
+        str,
+        typer.Option("--ref", metavar="REF", help="The issuer's id of the value; without it that version is never revoked."),
     ] = "",
 ) -> None:
     """Take over the value that the destination already holds."""
@@ -223,9 +228,15 @@ def _moment(text: str) -> str:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
+        from rotatord import durations  # noqa: PLC0415
         from rotatord.clock import SystemClock  # noqa: PLC0415
 
-        at = SystemClock().now() + _length(text)
+        try:
+            at = SystemClock().now() + durations.parse(text)
+        except ValueError:
+            raise Ending(
+                Exit.USAGE, f"--until is a time such as 2030-01-31T09:00Z, or a length such as 3d, not {text!r}"
+            ) from None
     return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).isoformat()
 
 
@@ -235,4 +246,4 @@ def _length(text: str) -> Any:
     try:
         return durations.parse(text)
     except ValueError as error:
-        raise Ending(Exit.USAGE, f"{text!r} {error}") from None
+        raise Ending(Exit.USAGE, f"--timeout: {text!r} {error}") from None

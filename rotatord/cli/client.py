@@ -130,6 +130,8 @@ class Client:
         url = urlsplit(self._place.api)
         if url.scheme == "https":
             return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=self._timeout)
+        if url.scheme != "http" or not url.hostname:
+            raise Ending(Exit.USAGE, f"--api is an address such as https://rotatord.example:8443, not {self._place.api!r}")
         if url.hostname not in {"127.0.0.1", "::1", "localhost"}:
             raise Ending(Exit.USAGE, f"{self._place.api} is not encrypted: a token is sent over https, or over loopback")
         return http.client.HTTPConnection(url.hostname, url.port, timeout=self._timeout)

@@ -19,7 +19,12 @@ from rotatord.cli.output import printable, remark
 
 # Markup would cost half of the time that --help may take; locals in a traceback could hold anything.
 app = typer.Typer(
-    name="rotatord", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    name="rotatord",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(whereabouts)
 

@@ -11,16 +11,24 @@ from rotatord.cli.ending import Ending, Exit
 from rotatord.cli.output import Form
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A credential.", show_default=False)]
-Output = Annotated[Form, typer.Option("--output", "-o", help="The form of the answer.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the event log.")]
+Output = Annotated[Form, typer.Option("--output", "-o", metavar="FORM", help="The form of the answer: table, json or yaml.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the event log.")]
 SocketPath = Annotated[
     str,
-    typer.Option("--socket", envvar="ROTATORD_SOCKET", help="The daemon's socket; else rotatord.sock in the state directory."),
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        envvar="ROTATORD_SOCKET",
+        help="The daemon's socket; else rotatord.sock in the state directory.",
+    ),
 ]
 StateDir = Annotated[
     str,
     typer.Option(
-        "--state-dir", envvar="ROTATORD_STATE_DIR", help="The daemon's state directory; else what its configuration says."
+        "--state-dir",
+        metavar="DIRECTORY",
+        envvar="ROTATORD_STATE_DIR",
+        help="The daemon's state directory; else what its configuration says.",
     ),
 ]
 Config = Annotated[
@@ -28,12 +36,18 @@ Config = Annotated[
     typer.Option(
         "--config",
         "-c",
+        metavar="PATH",
         envvar="ROTATORD_CONFIG",
         help="A YAML file, or a directory of them; else rotatord.yaml here, else the one in /etc/rotatord.",
     ),
 ]
-Api = Annotated[str, typer.Option("--api", envvar="ROTATORD_API", help="The daemon's address over TCP, instead of the socket.")]
-TokenFile = Annotated[str, typer.Option("--token-file", envvar="ROTATORD_TOKEN_FILE", help="The file of the token for --api.")]
+Api = Annotated[
+    str,
+    typer.Option("--api", metavar="URL", envvar="ROTATORD_API", help="The daemon's address over TCP, instead of the socket."),
+]
+TokenFile = Annotated[
+    str, typer.Option("--token-file", metavar="PATH", envvar="ROTATORD_TOKEN_FILE", help="The file of the token for --api.")
+]
 
 
 def whereabouts(

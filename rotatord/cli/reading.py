@@ -21,9 +21,9 @@ _FOLLOW_SECONDS = 1.0
 
 def status(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One credential; else all.", show_default=False)] = None,
-    owner: Annotated[str | None, typer.Option("--owner", help="Only those of this owner.")] = None,
-    issuer: Annotated[str | None, typer.Option("--issuer", help="Only those of this issuer.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One credential; else all.", show_default=False)] = None,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="NAME", help="Only those of this owner.")] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="NAME", help="Only those of this issuer.")] = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Show how every credential stands. Exits 1 when something needs a person."""
@@ -47,6 +47,7 @@ def why(context: typer.Context, name: Name, output: Output = Form.TABLE) -> None
     with reading(place_of(context)) as source:
         page = source.why(name)
     if output is Form.TABLE:
+        _announce(page)
         _explain(page)
     else:
         emit(page, output)
@@ -127,8 +128,10 @@ def strays(context: typer.Context, output: Output = Form.TABLE) -> None:
 
 def log(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One credential; else all.", show_default=False)] = None,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=0, max=1000, help="How many of the latest events.")] = 50,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One credential; else all.", show_default=False)] = None,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", metavar="COUNT", min=0, max=1000, help="How many of the latest events.")
+    ] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until interrupted; JSON is then one event a line.")
     ] = False,
@@ -182,7 +185,7 @@ def _all(page: JsonMap) -> None:
             moment(row["next_rotation_at"], now),
             row["reason"] or "-",
             str(row["owed_revocations"]),
-            next(iter([*row["needs_person"], *row["forecast"], *row["cannot_tell"], row["waiting"]]), ""),
+            _note(row),
         )
         for row in page["credentials"]
     ]
@@ -192,9 +195,19 @@ def _all(page: JsonMap) -> None:
         line("no credentials")
 
 
+def _note(row: JsonMap) -> str:
+    """The one thing to know: what waits for a person, then what will go wrong, what is unknown, what is waited for."""
+    found = [*row["needs_person"], *row["forecast"], *row["cannot_tell"], row["waiting"]]
+    held = [f"held by {hold['owner']} until {hold['until']}" for hold in row["holds"]]
+    return next((text for text in [*found, *held] if text), "")
+
+
 def _one(row: JsonMap, now: str) -> None:
+    """Every field that says something: what is empty would only hide the rest."""
     times = {"minted_at", "expires_at", "next_rotation_at", "overlap_until", "inspected_at"}
     for key, value in row.items():
+        if value in (None, "", [], {}):
+            continue
         shown = f"{value} ({moment(value, now)})" if key in times and value else _shown(value)
         line(f"{key:<18}{printable(shown)}")
 
@@ -211,12 +224,16 @@ def _shown(value: Any) -> str:
 
 
 def _explain(page: JsonMap) -> None:
+    now = page["at"]
     line(f"{page['name']}: {printable(page['summary'])}")
+    for sentence in page["beside"]:
+        line(f"  {printable(sentence)}")
     rotation = page["rotation"]
     if rotation:
-        line(f"  rotation {rotation['id']} ({rotation['reason']}, by {rotation['actor']}), so since {rotation['since']}")
-        if rotation["deadline"]:
-            line(f"  this state fails by itself at {rotation['deadline']}")
+        who = f"rotation {rotation['id']} ({rotation['reason']}, by {rotation['actor']})"
+        line(printable(f"  {who}, in this state since {rotation['since']} ({moment(rotation['since'], now)})"))
+        if rotation["deadline"] and not rotation["halt"]:
+            line(f"  this state fails by itself at {rotation['deadline']} ({moment(rotation['deadline'], now)})")
         if rotation["rollback"]:
             line(f"  it turned back: {printable(rotation['rollback'])}")
         for item in rotation["gate"]:

@@ -12,7 +12,9 @@ from rotatord.cli.options import Output, pair, place_of
 from rotatord.cli.output import Form, emit, line
 
 # Before the command or after it: where it is given last counts.
-Config = Annotated[str, typer.Option("--config", "-c", help="A YAML file, or a directory of them; else as given before.")]
+Config = Annotated[
+    str, typer.Option("--config", "-c", metavar="PATH", help="A YAML file, or a directory of them; else as given before.")
+]
 
 
 def run(
@@ -41,8 +43,10 @@ def validate(context: typer.Context, config: Config = "", output: Output = Form.
 
     config = config or place_of(context).config
     problems: list[str] = []
+    counted = ""
     try:
-        load(config, settings=Settings.from_environment())
+        found = load(config, settings=Settings.from_environment())
+        counted = f"{len(found.specs)} credentials, {len(found.issuers)} issuers, {len(found.backends)} backends"
     except ConfigError as error:
         problems = [str(problem) for problem in error.problems]
     if output is not Form.TABLE:
@@ -52,25 +56,37 @@ def validate(context: typer.Context, config: Config = "", output: Output = Form.
     elif problems:
         raise Ending(Exit.USAGE, *problems)
     else:
-        line(f"{config}: fine")
+        line(f"{config}: fine ({counted})")
 
 
 def exec_(
     context: typer.Context,
     *,
-    file: Annotated[str, typer.Option("--file", help="The file that holds the secrets.")],
-    form: Annotated[str, typer.Option("--format", help="dotenv, json or yaml; else by the name of the file.")] = "",
-    on_change: Annotated[str, typer.Option("--on-change", help="restart, or a signal such as signal:HUP.")] = "restart",
-    attest: Annotated[str, typer.Option("--attest", help="Attest what the program runs on, at 127.0.0.1:PORT.")] = "",
-    credential: Annotated[str, typer.Option("--credential", help="Its name in attestations; else the file's.")] = "",
-    version_key: Annotated[str, typer.Option("--version-key", help="The key that holds the version.")] = "ROTATORD_VERSION",
+    file: Annotated[str, typer.Option("--file", metavar="PATH", help="The file that holds the secrets.")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORM", help="dotenv, json or yaml; else by the name of the file.")
+    ] = "",
+    on_change: Annotated[
+        str, typer.Option("--on-change", metavar="HOW", help="restart, or a signal such as signal:HUP.")
+    ] = "restart",
+    attest: Annotated[
+        str, typer.Option("--attest", metavar="ADDRESS", help="Attest what the program runs on, at 127.0.0.1:PORT.")
+    ] = "",
+    credential: Annotated[
+        str, typer.Option("--credential", metavar="NAME", help="Its name in attestations; else the file's.")
+    ] = "",
+    version_key: Annotated[
+        str, typer.Option("--version-key", metavar="KEY", help="The key that holds the version.")
+    ] = "ROTATORD_VERSION",
     prove: Annotated[
         list[str] | None, typer.Option("--prove", metavar="FIELD=KEY", help="Prove possession of this field; repeatable.")
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME=KEY", help="Give NAME this key, not all keys; repeatable.")
     ] = None,
-    grace_seconds: Annotated[float, typer.Option("--grace-seconds", min=0, help="From TERM to KILL at a restart.")] = 10.0,
+    grace_seconds: Annotated[
+        float, typer.Option("--grace-seconds", metavar="SECONDS", min=0, help="From TERM to KILL at a restart.")
+    ] = 10.0,
 ) -> None:
     """Run a program with its secrets in its environment; restart or signal it when they change.
 
@@ -104,7 +120,7 @@ def version() -> None:
 
 def scanner_regex(
     prefix: Annotated[
-        str, typer.Option("--prefix", help="The prefix that the issuer is configured with; else its default.")
+        str, typer.Option("--prefix", metavar="TEXT", help="The prefix that the issuer is configured with; else its default.")
     ] = "",
 ) -> None:
     """Print the regular expression by which secret scanners find tokens of the built-in issuer."""

@@ -117,7 +117,10 @@ def reading(place: Place) -> Iterator[Source]:
 def _opened(place: Place, trouble: str) -> Iterator[Any]:
     path = Path(place.state_dir) / "journal.db"
     if place.api or not path.is_file():
-        raise Ending(Exit.INCOMPLETE, f"{trouble}, and there is no journal to read" + ("" if place.api else f" at {path}"))
+        nothing = f"{trouble}, and there is no journal to read" + ("" if place.api else f" at {path}")
+        raise Ending(
+            Exit.INCOMPLETE, f"{nothing}; is `rotatord run` running? --config or --state-dir before the command say where"
+        )
     from rotatord.api.journal_service import JournalService  # noqa: PLC0415 - SQLAlchemy is needed only here
     from rotatord.clock import RandomIds, SystemClock  # noqa: PLC0415
     from rotatord.errors import JournalError, Refused  # noqa: PLC0415
