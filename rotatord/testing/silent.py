@@ -1,4 +1,4 @@
-"""Two servers that every network plugin must survive: one that never answers and one that is not there. Loopback only."""
+"""Servers that every network plugin must survive: silent, closed, and too busy to take a call. Loopback only."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and never listening: connections are refused
         yield reserved.getsockname()[1]
+
+
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port whose queue is full: connecting to it never ends."""
+    with socket.socket() as listener, socket.socket() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # one may wait to be taken, and nobody is ever taken
+        waiting.connect(listener.getsockname())
+        yield listener.getsockname()[1]

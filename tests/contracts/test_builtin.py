@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +21,22 @@ from rotatord.testing.contracts.issuer import IssuerContract
 
 def surroundings(state_dir: Path) -> Surroundings:
     return Surroundings(installation="here", state_dir=str(state_dir), now=lambda: datetime.now(UTC), secret=lambda _: "unused")
+
+
+@contextmanager
+def locked_out(directory: Path) -> Iterator[None]:
+    """We may not look into the directory. Root may anything, so there this thread touches files as nobody meanwhile."""
+    nobody, libc = 65534, ctypes.CDLL(None)
+    directory.chmod(0)
+    as_root = os.geteuid() == 0
+    if as_root:
+        libc.setfsuid(nobody)
+    try:
+        yield
+    finally:
+        if as_root:
+            libc.setfsuid(0)
+        directory.chmod(0o700)
 
 
 class TestBuiltin(IssuerContract):
@@ -70,3 +90,23 @@ class TestBuiltin(IssuerContract):
         """Its directory cannot be made, because a file is in the way."""
         (tmp_path / "file").write_text("")
         return create({}, surroundings(tmp_path / "file" / "state"))
+
+    @pytest.fixture
+    def denied(self, tmp_path: Path) -> Iterator[Issuer]:
+        """Its directory is somebody else's."""
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        with closing(create({}, surroundings(theirs / "state"))) as made, locked_out(theirs):
+            yield made
+
+    @pytest.fixture
+    def hanging(self, tmp_path: Path) -> Iterator[Issuer]:
+        """Somebody holds its file and does not let go."""
+        state = tmp_path / "held"
+        state.mkdir()
+        with (
+            closing(create({}, surroundings(state))) as made,
+            closing(sqlite3.connect(state / "builtin.db", isolation_level=None)) as holder,
+        ):
+            holder.execute("BEGIN EXCLUSIVE")
+            yield made

@@ -88,7 +88,7 @@ class PrintsTheValue(FakeIssuer):
         (MissesWhatIsGone, lambda i: ISSUER.test_revoke_needs_no_value_and_may_be_repeated(i, REQUEST, "no", nothing)),
         (RevokesNothing, lambda i: ISSUER.test_revoked_is_refused(i, REQUEST, nothing)),
         (RaisesOnGarbage, lambda i: ISSUER.test_garbage_is_refused_not_an_error(i, REQUEST, Secret({"token": "no"}))),
-        (GrantsMore, lambda i: ISSUER.test_the_scope_seen_is_the_scope_asked_for(i, REQUEST, None, nothing)),
+        (GrantsMore, lambda i: ISSUER.test_the_scope_seen_is_the_scope_asked_for(i, REQUEST, nothing)),
         (PrintsTheValue, lambda i: ISSUER.test_nothing_prints_the_value(i, REQUEST)),
     ],
 )

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from backends.file import FileBackend, create
+from backends.file import FileBackend, Settings, create
 from rotatord.formats import parse
-from rotatord.model import Destination
+from rotatord.model import Destination, Slot
 from rotatord.ports import Surroundings
+from rotatord.testing.clock import VirtualClock
 from rotatord.testing.contracts.backend import BackendContract, Placing
+from rotatord.testing.contracts.backend_setting import FIRST, put
 
 
-def opened(directory: Path, **settings: str) -> FileBackend:
-    surroundings = Surroundings(
+def around(directory: Path) -> Surroundings:
+    return Surroundings(
         installation="contract-installation",
         state_dir=str(directory / "state"),
         now=lambda: datetime(2026, 1, 5, tzinfo=UTC),
         secret=lambda _: "",
         base_dir=str(directory),
     )
-    return create(settings, surroundings)
+
+
+def opened(directory: Path, **settings: str) -> FileBackend:
+    return create(settings, around(directory))
 
 
 class FileContract(BackendContract):
     plugin = "file"
+    not_applicable: ClassVar = {"unreachable": "files of this machine are there or are not; nothing lies in between"}
     form: ClassVar[str]
 
     @pytest.fixture
@@ -79,6 +87,15 @@ class FileContract(BackendContract):
         """Slots that we may not use, since others can look into them: the one refusal that holds for root too."""
         (tmp_path / "open").mkdir(mode=0o755)
         return opened(tmp_path, slots="open")
+
+    @pytest.fixture
+    def hanging(self, tmp_path: Path, backend: FileBackend, destination: Destination) -> Iterator[FileBackend]:
+        """Somebody holds the document's lock and does not let go; the wait for it passes on a clock of the test's own."""
+        put(backend, destination, Slot.PENDING, FIRST)
+        with ExitStack() as stack:
+            for lock in (tmp_path / "state").rglob("lock"):
+                fcntl.flock(stack.enter_context(lock.open()), fcntl.LOCK_EX)
+            yield FileBackend(Settings(), around(tmp_path), clock=VirtualClock())
 
 
 class TestDotenv(FileContract):

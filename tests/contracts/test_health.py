@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 
@@ -13,7 +14,7 @@ from rotatord.model import JsonMap
 from rotatord.ports import Health, Published, Surroundings
 from rotatord.testing.contracts.health import HealthContract
 from rotatord.testing.loopback import Answer, Loopback, answer_json
-from rotatord.testing.silent import closed_port, silent_server
+from rotatord.testing.silent import closed_port, full_port, silent_server
 
 AROUND = Surroundings(installation="contract", state_dir="/", now=lambda: datetime.now(UTC), secret=lambda _: "")
 
@@ -67,6 +68,7 @@ class TestHttp(OnLoopback):
 
 class TestTcp(OnLoopback):
     plugin = "tcp"
+    not_applicable: ClassVar = {"nonsense": "a port says nothing that could be misread"}
 
     def check_of(self, port: int) -> Health:
         return create_tcp({"host": "127.0.0.1", "port": port, "allow_private": True, "timeout": 0.5}, AROUND)
@@ -80,8 +82,9 @@ class TestTcp(OnLoopback):
         return self.check_of(stack.enter_context(closed_port()))
 
     @pytest.fixture
-    def hanging(self) -> None:
-        """A port that takes connections is all that this check asks for."""
+    def hanging(self, stack: ExitStack) -> Health:
+        """A silent server will not do: that a port takes connections is all that this check asks for."""
+        return self.check_of(stack.enter_context(full_port()))
 
 
 class TestCommand(HealthContract):

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +17,10 @@ from rotatord.testing.loopback import Loopback, answer_json
 from rotatord.testing.silent import closed_port, silent_server
 
 AROUND = Surroundings(installation="contract", state_dir="/", now=lambda: datetime.now(UTC), secret=lambda _: "")
+
+
+UNASKED = "nobody makes it load: it looks by itself"
+UNHEARD = "it is never asked, so it neither answers nor fails to"
 
 
 class Refreshing:
@@ -33,6 +38,7 @@ def attesting(*ports: int, timeout: float = 5) -> ObserveConsumer:
 class ObserveContract(ConsumerContract):
     plugin = "observe"
     reload_asks_nobody = True
+    not_applicable: ClassVar = {"loads": UNASKED}
 
     @pytest.fixture
     def stack(self) -> Iterator[ExitStack]:
@@ -92,6 +98,18 @@ class TestAttested(ObserveContract):
 class TestPolling(ObserveContract):
     """Nothing but the promise to look within a time."""
 
+    not_applicable: ClassVar = {
+        "loads": UNASKED,
+        "copies": "nothing is known of the instances",
+        "refusing": UNHEARD,
+        "unreachable": UNHEARD,
+        "hanging": UNHEARD,
+    }
+
     @pytest.fixture
     def consumer(self) -> ObserveConsumer:
         return create({"refresh_within": "5m"}, AROUND)
+
+    @pytest.fixture
+    def deaf(self, consumer: ObserveConsumer) -> ObserveConsumer:
+        return consumer  # whether it looks is not known of any

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -115,8 +118,19 @@ class ProcessContract(ConsumerContract):
 class TestPidFile(ProcessContract):
     """Told by a signal."""
 
+    reload_awaits_nothing = True
+
     def settings(self, state: Path) -> dict[str, object]:
         return {"pid_file": str(state / "pid"), "executable": sys.executable, "timeout": 5}
+
+    @pytest.fixture
+    def hanging(self, tmp_path: Path, made: Callable[[str], ProcessConsumer], stack: ExitStack) -> ProcessConsumer:
+        """Stopped: it takes signals and connections, and does nothing with them."""
+        plugin = made("good")
+        pid = int((tmp_path / "good" / "pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        stack.callback(os.kill, pid, signal.SIGCONT)
+        return plugin
 
 
 class TestCommand(ProcessContract):
@@ -139,11 +153,16 @@ case "$*" in
   "show --property=ActiveState --property=MainPID -- app.service")
     printf 'MainPID=%s\\nActiveState=active\\n' "$(cat "$state/pid")" ;;
   "--no-ask-password restart -- app.service")
+    printf x >> "$state/loads"
     kill "$(cat "$state/pid")"
     /bin/sleep 300 </dev/null >/dev/null 2>&1 &
     echo $! > "$state/pid" ;;
   *) exit 5 ;;
 esac
+"""
+LAZY = """#!/bin/sh
+# Says that it did what it was asked, and has done nothing.
+case "$*" in show*) printf 'MainPID=%s\\nActiveState=active\\n' "$(cat "$(dirname "$0")/pid")" ;; esac
 """
 
 
@@ -151,13 +170,11 @@ class TestUnit(ConsumerContract):
     """Started anew by systemd: proven by the age of its main process."""
 
     plugin = "process"
+    not_applicable: ClassVar = {"refusing": "its main process is younger or it is not; it says nothing of versions"}
 
     @pytest.fixture
     def state(self, tmp_path: Path) -> Iterator[Path]:
         """A unit with one program, behind a stand-in for systemctl."""
-        script = tmp_path / "systemctl"
-        script.write_text(SYSTEMCTL)
-        script.chmod(0o755)
         first = subprocess.Popen(["/bin/sleep", "300"])
         (tmp_path / "pid").write_text(str(first.pid))
         yield tmp_path
@@ -166,9 +183,21 @@ class TestUnit(ConsumerContract):
         first.wait(10)
 
     @pytest.fixture
-    def consumer(self, state: Path) -> ProcessConsumer:
-        settings = {"unit": "app.service", "action": "restart", "systemctl": str(state / "systemctl"), "timeout": 5}
-        return create(settings, surroundings(state))
+    def made(self, state: Path) -> Callable[[str], ProcessConsumer]:
+        """The plugin over a systemctl that is this script."""
+
+        def make(script: str, timeout: float = 5) -> ProcessConsumer:
+            systemctl = state / "systemctl"
+            systemctl.write_text(script)
+            systemctl.chmod(0o755)
+            settings = {"unit": "app.service", "action": "restart", "systemctl": str(systemctl), "timeout": timeout}
+            return create(settings, surroundings(state))
+
+        return make
+
+    @pytest.fixture
+    def consumer(self, made: Callable[[str], ProcessConsumer]) -> ProcessConsumer:
+        return made(SYSTEMCTL)
 
     @pytest.fixture
     def publish(self) -> Callable[[], Published]:
@@ -183,3 +212,21 @@ class TestUnit(ConsumerContract):
     @pytest.fixture
     def copies(self) -> int:
         return 1
+
+    @pytest.fixture
+    def loads(self, state: Path) -> Callable[[], int]:
+        counter = state / "loads"
+        return lambda: len(counter.read_text()) if counter.exists() else 0
+
+    @pytest.fixture
+    def deaf(self, made: Callable[[str], ProcessConsumer]) -> ProcessConsumer:
+        return made(LAZY)
+
+    @pytest.fixture
+    def unreachable(self, made: Callable[[str], ProcessConsumer]) -> ProcessConsumer:
+        """As where the bus is not there."""
+        return made("#!/bin/sh\nexit 1\n")
+
+    @pytest.fixture
+    def hanging(self, made: Callable[..., ProcessConsumer]) -> ProcessConsumer:
+        return made("#!/bin/sh\nsleep 60 & wait\n", timeout=0.3)

@@ -2,7 +2,8 @@
 
 A suite is a class without ``Test`` in front of its name, so importing it runs nothing. A subclass for a registered plugin
 says which one with ``plugin = "name"``. Fixtures that a suite needs raise NotImplementedError until they are overridden;
-fixtures for what some plugins cannot show return None, and the tests that need them are skipped with the reason.
+fixtures for what some plugins cannot show return None. Such a one must be given for a registered plugin, or be named in
+``not_applicable`` with the reason, which leaves its tests out; for anything else its tests are skipped.
 """
 
 import pytest

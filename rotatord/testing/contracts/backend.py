@@ -22,7 +22,7 @@ from rotatord.testing.contracts.backend_setting import (
     put,
     token_of,
 )
-from rotatord.testing.contracts.common import assert_hides, assert_within, needed, texts_of
+from rotatord.testing.contracts.common import assert_hides, assert_within, texts_of
 
 
 class BackendContract(BackendSetting):
@@ -167,7 +167,7 @@ class BackendContract(BackendSetting):
         self, backend: Backend, place: Placing, reader: Callable[[Destination], dict[str, str]] | None
     ) -> None:
         """A key takes a field or a template around it, and the companion key takes the version's label."""
-        read = needed(reader, "no reader given")
+        read = self.needed("reader", reader)
         destination = place({"TOKEN": "token", "HEADER": "Bearer {token}"}, "VERSION")
         put(backend, destination, Slot.CURRENT, FIRST)
         value = FIRST.reveal("token")
@@ -207,7 +207,7 @@ class BackendContract(BackendSetting):
         self, backend: Backend, destination: Destination, reopened: Callable[[], Backend] | None
     ) -> None:
         """Another plugin over the same store sees slots, markers and tokens alike."""
-        again = needed(reopened, "cannot be opened again")
+        again = self.needed("reopened", reopened)
         tokens = {slot: put(backend, destination, slot, FIRST) for slot in (Slot.CURRENT, Slot.PENDING)}
         tokens[Slot.PREVIOUS] = backend.clear(destination, Slot.PREVIOUS, token_of(backend, destination, Slot.PREVIOUS))
         other = again()
@@ -221,7 +221,7 @@ class BackendContract(BackendSetting):
         self, backend: Backend, destination: Destination, slot: Slot, raw_bytes: Callable[[], bytes] | None
     ) -> None:
         """After a clear no earlier value of the slot is anywhere in the store; before it, the search does find one."""
-        raw = needed(raw_bytes, "no way to see everything stored")
+        raw = self.needed("raw_bytes", raw_bytes)
         token = put(backend, destination, slot, FIRST)
         token = backend.write(destination, slot, SECOND, later(MARKER), token)
         assert SECOND.reveal("token").encode() in raw(), "the search itself must work"
@@ -234,7 +234,7 @@ class BackendContract(BackendSetting):
         self, backend: Backend, destination: Destination, tamper: Callable[[Destination], None] | None
     ) -> None:
         """Content that is not what the marker's write put there is not intact, and the token moved."""
-        change = needed(tamper, "no way to tamper given")
+        change = self.needed("tamper", tamper)
         token = put(backend, destination, Slot.CURRENT, FIRST)
         change(destination)
         held = backend.read(destination, Slot.CURRENT)
@@ -249,7 +249,7 @@ class BackendContract(BackendSetting):
         self, backend: Backend, destination: Destination, plant: Callable[[Destination], None] | None
     ) -> None:
         """Somebody else's value is not empty and has no marker of ours; it is replaced only under its own token."""
-        sow = needed(plant, "no way to plant a document given")
+        sow = self.needed("plant", plant)
         before = token_of(backend, destination, Slot.CURRENT)
         sow(destination)
         held = backend.read(destination, Slot.CURRENT)
@@ -275,7 +275,7 @@ class BackendContract(BackendSetting):
 
     def test_a_denied_identity_is_told_so(self, denied: Backend | None, destination: Destination) -> None:
         """Without permission every call is Denied: never "empty"."""
-        plugin = needed(denied, "no denied identity given")
+        plugin = self.needed("denied", denied)
         for call in _calls(plugin, destination):
             with pytest.raises(Denied) as caught:
                 call()
@@ -283,11 +283,11 @@ class BackendContract(BackendSetting):
 
     def test_an_unreachable_store_is_retryable(self, unreachable: Backend | None, destination: Destination) -> None:
         """Nobody there: Retryable within the timeout, and no value is shown."""
-        _assert_no_answer(needed(unreachable, "no unreachable store given"), destination)
+        _assert_no_answer(self.needed("unreachable", unreachable), destination)
 
     def test_a_hanging_store_is_given_up(self, hanging: Backend | None, destination: Destination) -> None:
         """A store that never answers is Retryable within the plugin's own timeout."""
-        _assert_no_answer(needed(hanging, "no hanging store given"), destination)
+        _assert_no_answer(self.needed("hanging", hanging), destination)
 
 
 def _calls(plugin: Backend, destination: Destination) -> tuple[Callable[[], object], ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import traceback
 from collections.abc import Callable, Iterable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -17,21 +18,50 @@ SLACK_SECONDS = 2.0  # for starting threads and the like, on top of a plugin's o
 
 
 class Contract:
-    """Base of the suites. ``plugin``: the name under which the plugin is registered as an entry point."""
+    """Base of the suites.
+
+    ``plugin``: the name under which the plugin is registered as an entry point. A class that says it is a proof for a
+    plugin that people run: a fixture that it does not give fails the tests that need it, where others skip them.
+
+    ``not_applicable``: fixtures of things that cannot exist for this plugin, each with the reason. Their tests are left out.
+    """
 
     plugin: ClassVar[str] = ""
+    not_applicable: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for fixture, reason in cls.not_applicable.items():
+            if not reason.strip():
+                raise TypeError(f"{cls.__name__}: not_applicable: say why there is no {fixture}")
+            tests = _tests_with(cls, fixture)
+            if not tests:
+                raise TypeError(f"{cls.__name__}: not_applicable: no test needs a fixture {fixture!r}")
+            for test in tests:
+                setattr(cls, test, None)  # pytest collects no None
 
     @pytest.fixture
     def settle(self) -> Callable[[], None]:
         """Let pass whatever the other side needs to believe what was done. Default: nothing."""
         return lambda: None
 
+    def needed(self, fixture: str, value: T | None) -> T:
+        """The value of an optional fixture. Without one the test is skipped, and fails where the class names its plugin."""
+        if value is None:
+            if self.plugin:
+                pytest.fail(f"give the fixture {fixture}, or say in not_applicable why there is none for {self.plugin}")
+            pytest.skip(f"no fixture {fixture} given")
+        return value
 
-def needed(value: T | None, reason: str) -> T:
-    """The value of an optional fixture; skips the test where there is none."""
-    if value is None:
-        pytest.skip(reason)
-    return value
+
+def _tests_with(cls: type, fixture: str) -> list[str]:
+    """The tests that take this fixture, those that a base class left out included."""
+    found = set()
+    for base in cls.__mro__:
+        for name, test in vars(base).items():
+            if name.startswith("test_") and callable(test) and fixture in inspect.signature(test).parameters:
+                found.add(name)
+    return sorted(found)
 
 
 def texts_of(error: BaseException) -> str:

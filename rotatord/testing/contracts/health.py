@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rotatord.ports import Health, Published
-from rotatord.testing.contracts.common import Contract, assert_within, needed
+from rotatord.testing.contracts.common import Contract, assert_within
 
 ANSWERS = {"healthy", "unhealthy", "unknown"}
 LONGEST_DETAIL = 500  # it goes into records and events
@@ -62,19 +62,19 @@ class HealthContract(HealthSetting):
 
     def test_unhealthy_is_said(self, unhealthy: Health | None, published: Published) -> None:
         """What says that it is not well is unhealthy: an answer, not an exception."""
-        assert _answer(needed(unhealthy, "nothing unhealthy given"), published) == "unhealthy"
+        assert _answer(self.needed("unhealthy", unhealthy), published) == "unhealthy"
 
     def test_what_is_not_there_is_not_healthy(self, unreachable: Health | None, published: Published) -> None:
         """Nobody there: unhealthy or unknown, within the timeout, and no exception."""
-        assert _answer(needed(unreachable, "nothing unreachable given"), published) != "healthy"
+        assert _answer(self.needed("unreachable", unreachable), published) != "healthy"
 
     def test_what_never_answers_is_unknown(self, hanging: Health | None, published: Published) -> None:
         """No answer within the timeout proves nothing; it is not healthy."""
-        assert _answer(needed(hanging, "nothing hanging given"), published) != "healthy"
+        assert _answer(self.needed("hanging", hanging), published) != "healthy"
 
     def test_nonsense_is_not_healthy(self, nonsense: Health | None, published: Published) -> None:
         """An answer that cannot be read is not healthy, and no exception."""
-        assert _answer(needed(nonsense, "nothing nonsensical given"), published) != "healthy"
+        assert _answer(self.needed("nonsense", nonsense), published) != "healthy"
 
 
 def _answer(health: Health, published: Published) -> str:
