@@ -16,12 +16,13 @@ from rotatord.saga import Saga
 from rotatord.telemetry import Telemetry
 
 LONGEST_SLEEP = 5.0  # the wall clock may be set while we sleep
+SHORTEST_SLEEP = 0.01
 JOURNAL_AWAY_SLEEP = 1.0
 DRAIN_SECONDS = 20.0
 READ_ONLY = "read_only"
 PAUSED = "paused"
 SURVEY_LIMIT = 1000
-SURVEY_SECONDS = 2.5
+SURVEY_SECONDS = 1.5  # rotations in flight go on within three seconds of a start
 
 
 class Engine:
@@ -36,6 +37,7 @@ class Engine:
         *,
         workers: int = 16,
         hands: Hands | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
         log: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._journal = journal
@@ -43,25 +45,28 @@ class Engine:
         self._telemetry = telemetry
         self._budgets = budgets
         self._workers = workers
+        self._drain_seconds = drain_seconds
         self._log = log
         self.hands = hands or Hands(journal, ctx.clock, telemetry, spend=budgets.spend, heard=telemetry.event)
+        self._stopping = threading.Event()
         self.saga = Saga(
             journal,
             ctx,
             self.hands,
             read_only=lambda: bool(journal.fact(READ_ONLY)),
             make_read_only=self._make_read_only,
-            rebuilt=self._rebuilt,
+            rebuilt=self.review,
+            stopping=self._stopping.is_set,
             log=log,
         )
         self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._at_work: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._loop: threading.Thread | None = None
         self.turned_at = ctx.clock.monotonic()
         self.journal_away = ""
+        self._rest_until = ctx.clock.monotonic()
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -80,12 +85,10 @@ class Engine:
         self._stopping.set()
         self._wake.set()
         if self._loop is not None:
-            self._loop.join(DRAIN_SECONDS)
-        with self._lock:
-            left = set(self._at_work)
-        _, undone = wait(left, timeout=DRAIN_SECONDS)
+            self._loop.join(self._drain_seconds)
+        drained = self.drained(self._drain_seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        return not undone
+        return drained
 
     def drained(self, seconds: float) -> bool:
         """Wait until nothing is in flight, at most so long."""
@@ -95,21 +98,30 @@ class Engine:
         return not undone
 
     def run_once(self) -> None:
-        """Work until nothing is due any more, in this thread's time; for ``rotatord run --once`` and tests."""
+        """Work until nothing is due any more, in this thread's time; for ``rotatord run --once`` and tests. A quota that is
+        used up is waited for. Raises JournalUnavailable."""
         self._survey()
         while not self._stopping.is_set():
-            if not self._claim() and self.drained(DRAIN_SECONDS) and not self._claim():
+            claimed = self._claim()
+            if self.journal_away:
+                raise JournalUnavailable(self.journal_away)
+            if claimed or not self.drained(self._drain_seconds) or self._claim():
+                continue
+            due, quota = self._journal.next_due(), self._budgets.wait()
+            if quota is None or due is None or due > self._ctx.now():
                 return
+            self._ctx.clock.wait(self._stopping, max(quota, SHORTEST_SLEEP))
 
     def _run(self) -> None:
-        self._survey()
+        self._guarded_survey()
         while not self._stopping.is_set():
             self.turned_at = self._ctx.clock.monotonic()
             self._wake.clear()
             try:
                 claimed = self._claim()
                 seconds = 0.0 if claimed else self._sleep_seconds()
-                self.journal_away = ""
+                if not claimed and not self._at_work:
+                    self.journal_away = ""
             except JournalUnavailable as error:
                 self._journal_lost(error)
                 seconds = JOURNAL_AWAY_SLEEP
@@ -118,11 +130,21 @@ class Engine:
                 seconds = JOURNAL_AWAY_SLEEP
             if seconds > 0:
                 self._ctx.clock.wait(self._wake, seconds)
+            rest = self._rest_until - self._ctx.clock.monotonic()
+            if rest > 0:  # whatever wakes us: what failed so is due again at once
+                self._ctx.clock.wait(self._stopping, rest)
+
+    def _guarded_survey(self) -> None:
+        try:
+            self._survey()
+        except Exception as error:  # noqa: BLE001  what was not looked at is looked at before its own first side effect
+            self._log("survey", error=f"{type(error).__name__}: {error}")
 
     def _journal_lost(self, error: JournalUnavailable) -> None:
         if not self.journal_away:
             self._log("journal unavailable: no side effect is started", error=str(error))
         self.journal_away = str(error)
+        self._rest_until = self._ctx.clock.monotonic() + JOURNAL_AWAY_SLEEP
 
     def _sleep_seconds(self) -> float:
         if len(self._at_work) >= self._workers:
@@ -143,12 +165,14 @@ class Engine:
         if free <= 0:
             return 0
         leases = self._journal.claim(self._ctx.now(), free, full=self._budgets.full())
-        for lease in leases:
-            self._submit(lease)
-        return len(leases)
+        return sum(self._submit(lease) for lease in leases)
 
-    def _submit(self, lease: Lease) -> None:
+    def _submit(self, lease: Lease) -> bool:
+        """Begin, unless others of the same claim have taken what its issuer may take of the threads."""
         issuer = issuer_of(lease.record)
+        if issuer in self._budgets.full():
+            self._journal.release(lease)
+            return False
         self._budgets.begin(issuer)
         if lease.record.due_at is not None:
             self._telemetry.late(max(0.0, (self._ctx.now() - lease.record.due_at).total_seconds()))
@@ -156,10 +180,12 @@ class Engine:
         with self._lock:
             self._at_work.add(future)
         future.add_done_callback(lambda done: self._ended(done, issuer))
+        return True
 
     def _work(self, lease: Lease) -> None:
         try:
             self.saga.work(lease)
+            self.journal_away = ""
         except JournalUnavailable as error:
             self._journal_lost(error)
         finally:
@@ -172,6 +198,7 @@ class Engine:
         error = future.exception() if not future.cancelled() else None
         if error is not None:
             self._log("worker", error=f"{type(error).__name__}: {error}")
+            self._rest_until = self._ctx.clock.monotonic() + JOURNAL_AWAY_SLEEP
         self._wake.set()
 
     # --- the whole installation ------------------------------------------------------------------------------------
@@ -180,20 +207,24 @@ class Engine:
         """Before anything is written, compare the destinations with the journal: a lost or older one starts read only.
         Bounded in number and time; what was not looked at here is looked at before its own first side effect."""
         try:
+            self.review()
             records = self._journal.records(limit=SURVEY_LIMIT)
         except JournalUnavailable as error:
             self._journal_lost(error)
             return
-        futures = [
-            self._pool.submit(self._survey_one, record.name)
+        names = [
+            record.name
             for record in records
             if record.standing in {Standing.MANAGED, Standing.NEW, Standing.UNMANAGED} and record.rotation is None
         ]
-        wait(futures, timeout=SURVEY_SECONDS)
+        # Threads of its own: a destination that hangs holds none that work on others.
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="survey")
+        wait([pool.submit(self._survey_one, name) for name in names], timeout=SURVEY_SECONDS)
+        pool.shutdown(wait=False, cancel_futures=True)
 
     def _survey_one(self, name: str) -> None:
-        lease = self._journal.lease(name)
-        if lease is None or self._stopping.is_set():
+        lease = self._journal.lease(name) if not self._stopping.is_set() else None
+        if lease is None:
             return
         try:
             self.saga.survey(lease)
@@ -207,8 +238,11 @@ class Engine:
             self._journal.set_fact(READ_ONLY, why)
         self._log("read only", why=why)
 
-    def _rebuilt(self) -> None:
-        """The last record that was behind is rebuilt: work may begin again."""
+    def review(self) -> None:
+        """Work may begin again when no record is behind any more: the last one was rebuilt, or is no longer declared. One
+        that was not is found again before its own first side effect."""
+        if not self._journal.fact(READ_ONLY):
+            return
         after = ""
         while page := self._journal.records(after=after):
             if any(record.standing is Standing.BEHIND for record in page):
