@@ -30,18 +30,19 @@ class Sweep:
     def look(self, names: list[str], plugins: Plugins) -> None:
         """One look at each issuer that can list what it has."""
         for name in names:
-            issuer = plugins.issuer(name)
-            if isinstance(issuer, Inventory):
-                self._look_at(name, issuer, issuer)
+            try:
+                issuer = plugins.issuer(name)
+                live = list(issuer.inventory()) if isinstance(issuer, Inventory) else None
+            except OutsideError as error:
+                self._journal.set_fact(ERROR + name, str(error))
+                continue
+            if live is not None:
+                self._compare(name, [item for item in live if item.installation == self._installation], issuer)
 
-    def _look_at(self, name: str, inventory: Inventory, issuer: Issuer) -> None:
-        try:
-            live = [item for item in inventory.inventory() if item.installation == self._installation]
-        except OutsideError as error:
-            self._journal.set_fact(ERROR + name, str(error))
-            return
+    def _compare(self, name: str, live: list[LiveRef], issuer: Issuer) -> None:
         candidates = {item.ref: item for item in live if not self._known(item, issuer)}
-        confirmed = sorted(set(candidates) & self._suspects.get(name, set()))
+        suspects = self._suspects.get(name, self._told(name))  # a restart forgets what was seen once, not what was told
+        confirmed = sorted(set(candidates) & suspects)
         self._suspects[name] = set(candidates)
         strays = [_stray(name, candidates[ref]) for ref in confirmed]
         self._tell(name, strays)
@@ -63,20 +64,25 @@ class Sweep:
         return found
 
     def _knows(self, record: Record, item: LiveRef, issuer: Issuer) -> bool:
-        if _minting(record):
-            return True  # its answer may be on its way
+        if record.standing in {Standing.NEW, Standing.BEHIND}:
+            return True  # the journal does not know yet what there is; what everybody uses would look like a stray
+        if _minting(record) or item.rotation in _at_work(record):
+            return True  # its answer may be on its way, or the ledger is searching for it
         settles = issuer.traits.call_settles_within + issuer.traits.listing_delay
         if item.created_at is not None and self._clock.now() < item.created_at + settles:
             return True
         return item.ref in _refs(record)
+
+    def _told(self, name: str) -> set[str]:
+        return {item["ref"] for item in json.loads(self._journal.fact(FACT + name) or "[]")}
 
     def _tell(self, name: str, strays: list[Stray]) -> None:
         before = self._journal.fact(FACT + name) or "[]"
         text = json.dumps([_plain(stray) for stray in strays], sort_keys=True)
         if text == before:
             return
+        known = self._told(name)
         self._journal.set_fact(FACT + name, text)
-        known = {item["ref"] for item in json.loads(before)}
         fresh = [stray for stray in strays if stray.ref not in known]
         if fresh:
             words = f"{len(fresh)} live at {name} under our label and unknown to the journal: " + ", ".join(
@@ -99,13 +105,14 @@ class Sweep:
         return found
 
 
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
 def _minting(record: Record) -> bool:
     rotation = record.rotation
     return rotation is not None and any(intent.outcome is Outcome.OPEN for intent in rotation.intents)
+
+
+def _at_work(record: Record) -> set[str]:
+    """Rotations whose every version is still to be accounted for."""
+    return {debt.rotation for debt in record.ledger} | ({record.rotation.id} if record.rotation is not None else set())
 
 
 def _refs(record: Record) -> set[str]:
