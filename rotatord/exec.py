@@ -107,7 +107,7 @@ def run(settings: ExecSettings, *, clock: Clock | None = None) -> int:
             source = Watched(settings.file, settings.format)
             source()
         except ValueError as error:
-            problems = [str(error)]
+            problems = [str(error).replace("say the format:", "say --format")]
         except Unreadable as error:
             return _said(UNREADABLE, str(error))
     if problems:

@@ -328,9 +328,9 @@ def _checked(url: str) -> SplitResult:
     except ValueError:
         known = False
     if not known:
-        raise Invalid(f"not an http or https URL: {shown(url)}")
+        raise Invalid(f"should be an http or https URL, not {shown(url)}")
     if parts.username is not None or parts.password is not None:
-        raise Invalid(f"a URL holds no user or password: {shown(url)}")
+        raise Invalid(f"should be a URL without user and password: {shown(url)}")
     return parts
 
 

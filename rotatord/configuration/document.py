@@ -22,6 +22,7 @@ except ImportError:  # no compiled parser for this machine: slower, otherwise al
     CParser = None
 
 _DEEPEST = 60  # nesting beyond this is a mistake, and would end in a RecursionError
+_MOST_REPEATED = 2_000_000  # values that aliases stand for; a few lines of them could otherwise mean billions
 _FIXED: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _FIXED |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _UNINDENTED = re.compile(r"^[^\s#-]|^---", re.MULTILINE)
@@ -135,6 +136,9 @@ class _Reader:
         self._next = _events(text)
         self._problems = problems
         self._anchors: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}  # of each anchor's value, what its own aliases stand for included
+        self._built = 0
+        self._repeated = 0
         self._depth = 0
         self._ready: Any = None  # the event that begins the value that comes next
 
@@ -185,12 +189,12 @@ class _Reader:
             yield event.start_mark.line + 1, self._build(event)
 
     def _build(self, event: Any) -> Any:
+        before = self._built
+        self._built += 1
         if isinstance(event, yaml_events.ScalarEvent):
             value = self._scalar(event)
         elif isinstance(event, yaml_events.AliasEvent):
-            if event.anchor not in self._anchors:
-                self._problem(event, f"there is no anchor &{event.anchor} before this place")
-            return self._anchors.get(event.anchor)
+            return self._aliased(event)
         else:
             self._depth += 1
             if self._depth > _DEEPEST:
@@ -200,7 +204,19 @@ class _Reader:
             self._depth -= 1
         if event.anchor:
             self._anchors[event.anchor] = value
+            self._sizes[event.anchor] = self._built - before
         return value
+
+    def _aliased(self, event: Any) -> Any:
+        if event.anchor not in self._anchors:
+            self._problem(event, f"there is no anchor &{event.anchor} before this place")
+            return None
+        self._built += self._sizes[event.anchor]
+        self._repeated += self._sizes[event.anchor]
+        if self._repeated > _MOST_REPEATED:
+            self._problem(event, "aliases repeat more here than any configuration needs")
+            raise _BrokenError
+        return self._anchors[event.anchor]
 
     def _mapping(self, start: Any) -> Map:
         built = Map(self._file, start.start_mark.line + 1)

@@ -72,8 +72,12 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 
 def _is_literal(value: Any, where: Where) -> bool:
-    """Whether text stands where by its name a secret belongs: its mistakes are told without it."""
-    return bool(where) and literals.is_named_like_secret(where[-1]) and isinstance(_at(value, where), str)
+    """Whether text stands where by its name a secret belongs: its mistakes are told without it. ``keys`` map the readers'
+    names, which often say TOKEN, to fields: there only what looks like a secret is one."""
+    text = _at(value, where)
+    if not where or not isinstance(text, str):
+        return False
+    return literals.is_secret(text, where) if where[-2:-1] == ("keys",) else literals.is_named_like_secret(where[-1])
 
 
 def _at(value: Any, where: Where) -> Any:

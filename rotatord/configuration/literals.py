@@ -31,11 +31,14 @@ def find(value: Any, where: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from find(item, (*where, index))
-    elif isinstance(value, str) and len(value) >= _SHORTEST and _is_secret(value, where):
+    elif isinstance(value, str) and is_secret(value, where):
         yield where
 
 
-def _is_secret(value: str, where: tuple[str | int, ...]) -> bool:
+def is_secret(value: str, where: tuple[str | int, ...]) -> bool:
+    """Whether text is a secret by its shape, or by its place and its randomness."""
+    if len(value) < _SHORTEST:
+        return False
     if _SHAPED.match(value) or _IN_URL.match(value):
         return True
     return bool(where) and is_named_like_secret(where[-1]) and _looks_random(value)

@@ -504,6 +504,22 @@ def test_unreadable_files_are_mistakes_too(tmp_path: Path) -> None:
     assert problems(tmp_path / "x.yaml") == ["x.yaml:1: is not UTF-8 text"]
 
 
+def test_a_mistyped_field_is_told_as_such(write: Write) -> None:
+    """A reader's key that is called TOKEN maps to a field; only what looks like a secret there is taken for one."""
+    told = problems(write(GOOD.replace("TOKEN: token", "TOKEN: tokn")))
+    assert told[0] == "r.yaml:11: issuer 'tokens' has no field 'tokn' (it has token); did you mean token?"
+    told = problems(write(GOOD.replace("TOKEN: token", "TOKEN: hvs.CAESIJ0123456789abcdefgh")))
+    assert told[0] == f"r.yaml:11: {literals.WHAT}"
+    assert "hvs." not in " ".join(told)
+
+
+def test_aliases_that_multiply_are_refused_at_once(write: Write) -> None:
+    """A few lines that stand for billions of values cost neither memory nor time."""
+    rows = ["policies:", "  a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    rows += [f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    assert problems(write("\n".join(rows)))[-1].endswith("aliases repeat more here than any configuration needs")
+
+
 def test_anchors_and_merge_keys_work(write: Write) -> None:
     """YAML's own way to say something once."""
     text = GOOD.replace("default: {renew_before: 7d}", "default: &base {renew_before: 7d}\n  slow: {<<: *base, overlap: 2h}")
