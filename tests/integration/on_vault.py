@@ -75,6 +75,12 @@ class Corner:
             + f"backends:\n  kv: {{type: vault, {auth}}}\n  files: {{type: file}}\n"
         )
 
+    def also(self, policy: str) -> None:
+        """One more policy that tokens of the role may have."""
+        self.server.policy(policy, f'path "{KV_MOUNT}/data/{self.name}/more" {{ capabilities = ["read"] }}')
+        role = {"allowed_policies": [self.name, policy], "orphan": True, "renewable": True, "token_type": "service"}
+        self.server.call("POST", f"auth/token/roles/{self.name}", role)
+
     # --- the truth, seen as root ----------------------------------------------------------------------------------
 
     def made(self, **body: Any) -> tuple[str, str]:
