@@ -68,9 +68,9 @@ def commits(journal: Journal) -> Timed:
     return measured
 
 
-def bare_commits(folder: str) -> Timed:
+def bare_commits_of(folder: Path, count: int) -> Timed:
     """The least that stores the same: one row with the text, one event, one transaction, just as durable."""
-    connection = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
+    connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE records (name TEXT PRIMARY KEY, seq INTEGER, body TEXT)")
@@ -84,7 +84,7 @@ def bare_commits(folder: str) -> Timed:
         connection.execute("INSERT INTO events (body) VALUES (?)", (line,))
         connection.execute("COMMIT")
 
-    measured = timed(COMMITS, work)
+    measured = timed(count, work)
     connection.close()
     return measured
 
@@ -167,7 +167,7 @@ def measure(seed: int) -> Iterable[Figure]:
         journal.put([Amendment(record=record(f"c{number}")) for number in range(THREADS + 1)])
         commits(journal)  # warms up
         samples, cpu = commits(journal)
-        bare, bare_cpu = bare_commits(folder)
+        bare, bare_cpu = bare_commits_of(Path(folder), COMMITS)
         per_second, shared_cpu = together(journal)
         journal.close()
     facts = {"count": COMMITS}

@@ -52,6 +52,7 @@ from rotatord.secret import Fingerprinter, Secret
 INSTALLATION = "benchmark"
 FINGERPRINTER = Fingerprinter(b"k" * 32)
 SCOPE: JsonMap = {"read": "all"}
+FIRST = "first-of-"
 MONTH = timedelta(days=30)
 Place = tuple[str, Slot]
 
@@ -111,6 +112,7 @@ class MemoryIssuer(Line):
         self.minted: list[tuple[str, float]] = []  # credential, when
         self._live: dict[str, tuple[str, MintRequest]] = {}
         self._refs: dict[str, str] = {}
+        self._dead: set[str] = set()
         self._numbers = itertools.count(1)
 
     def _enter(self) -> None:
@@ -146,14 +148,16 @@ class MemoryIssuer(Line):
         self._enter()
         value = fields.reveal("token")
         ref = self._refs.get(value)
-        if value.startswith("first-of-"):  # what was there before the benchmark began
-            return Accepted(scope=target["scope"])
+        if value.startswith(FIRST):  # what was there before the benchmark began
+            dead = f"ref-of-{value.removeprefix(FIRST)}" in self._dead
+            return RefusedVerdict("revoked") if dead else Accepted(scope=target["scope"])
         return Accepted(scope=target["scope"], ref=ref) if ref in self._live else RefusedVerdict("revoked")
 
     def revoke(self, ref: str, fields: Secret | None, parameters: JsonMap) -> None:
         del fields, parameters
         self._enter()
         self._live.pop(ref, None)
+        self._dead.add(ref)
 
 
 class MemoryStore(Line):
@@ -263,7 +267,7 @@ class Outside:
 
 def first_value(name: str) -> str:
     """The value that a credential has before the benchmark begins."""
-    return f"first-of-{name}"
+    return f"{FIRST}{name}"
 
 
 def spec_of(name: str, *, issuer: str = "issuer", max_age: timedelta = MONTH, jitter_percent: float = 0.0) -> Spec:
