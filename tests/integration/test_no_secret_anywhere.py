@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import urllib3
@@ -58,10 +60,12 @@ credentials:
     consumers:
       - {{type: process, name: broken, command: [{python}, -c, "import sys; sys.exit('broken')"], show_output: true}}
 """
+FORMS = ("raw", "hex", "url", "base64")
 SLOTS = "slots"  # of file destinations, which are destinations themselves
 # A child of the daemon that writes down what it was given, for the scan.
 CHILD = "import os, sys; open('children', 'a').write(repr((sys.argv, dict(os.environ))) + chr(10))"
 BUG = '''
+import logging
 import traceback
 
 
@@ -76,6 +80,8 @@ class Buggy:
         return getattr(self._inner, name)
 
     def mint(self, request, proposed):
+        logging.getLogger("urllib3.connectionpool").warning("an SDK warns: {loud}")
+        logging.getLogger("urllib3.connectionpool").debug("an SDK tells its headers: {quiet}")
         try:
             raise ValueError("printed: " + self._said)
         except ValueError:
@@ -178,7 +184,10 @@ def test_the_same_search_finds_a_leak_in_each_place(tmp_path: Path) -> None:
     plugin = tmp_path / "plugins"
     (plugin / "leaky-1.0.dist-info").mkdir(parents=True)
     token = f"escaped{secrets.token_hex(8)}"
-    (plugin / "leaky.py").write_text(BUG.format(word=word, token=token))
+    loud, quiet = f"loud{secrets.token_hex(8)}", f"quiet{secrets.token_hex(8)}"
+    value = f"pl+{secrets.token_hex(8)}/?&=@"
+    forms = f"{value} {base64.b64encode(value.encode()).decode()} {value.encode().hex()} {quote(value, safe='')}"
+    (plugin / "leaky.py").write_text(BUG.format(word=f"{word} {forms}", token=token, loud=loud, quiet=quiet))
     (plugin / "leaky-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: leaky\nVersion: 1.0\n")
     (plugin / "leaky-1.0.dist-info" / "entry_points.txt").write_text("[rotatord.issuers]\nleaky = leaky:create\n")
     config = f"""
@@ -203,14 +212,24 @@ credentials:
 """
     (tmp_path / "destinations").mkdir()
     installation = Installation(
-        tmp_path, config, environment={"PYTHONPATH": str(plugin), "PLANTED": word}, config_name=f"{word}.yaml"
+        tmp_path, config, environment={"PYTHONPATH": str(plugin), "PLANTED": f"{word} {forms}"}, config_name=f"{word}.yaml"
     )
     with installation:
         searched = Searched(installation, probes)
         searched.said.append(installation.ask("validate", "--config", str(installation.config_file)).stdout)
         installation.until((tmp_path / "children").exists, "reload the child", seconds=60)
         installation.until(lambda: "RuntimeError in leaky.py" in installation.output.read_text(), "meet the bug", seconds=60)
+        held = installation.ask("hold", word, "--until", "1h", "--owner", "me", "--reason", forms)
+        assert held.returncode == 0, held.stderr
+        searched.said.append(installation.ask("why", word).stdout)
         found = set(searched.leaks(Scanner({"the word": word})))
+        in_forms = searched.leaks(Scanner({"the value": value}))
+        assert searched.leaks(Scanner({"what an SDK tells at DEBUG": quiet})) == {}
+        assert "output" in searched.leaks(Scanner({"what an SDK warns of": loud}))
         assert searched.leaks(Scanner({"what the bug said": token})) == {}  # a bug's place is told, never its text
     expected = {"output", "tracebacks", "metrics", "events", "status", "why", "commands", "state", "children"}
     assert expected | {"environ", "cmdline", "journal.db-wal"} <= found
+    for where in ("output", "tracebacks", "events", "status", "why", "commands", "state", "journal.db-wal", "environ"):
+        assert {leak.form.partition(" ")[0] for leak in in_forms.get(where, [])} >= set(FORMS), (
+            f"{where}: {in_forms.get(where)}"
+        )
