@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from rotatord.budget import Budgets
+from rotatord.bugs import described
 from rotatord.errors import JournalUnavailable
 from rotatord.hands import Hands
 from rotatord.model import Record, Standing
@@ -65,6 +66,7 @@ class Engine:
         self._lock = threading.Lock()
         self._loop: threading.Thread | None = None
         self.turned_at = ctx.clock.monotonic()
+        self._claimed_at = ctx.now()
         self.journal_away = ""
         self._rest_until = ctx.clock.monotonic()
 
@@ -126,7 +128,7 @@ class Engine:
                 self._journal_lost(error)
                 seconds = JOURNAL_AWAY_SLEEP
             except Exception as error:  # noqa: BLE001  the loop itself must outlive everything, and say so
-                self._log("engine loop", error=f"{type(error).__name__}: {error}")
+                self._log("engine loop", error=f"bug: {described(error)}")
                 seconds = JOURNAL_AWAY_SLEEP
             if seconds > 0:
                 self._ctx.clock.wait(self._wake, seconds)
@@ -149,12 +151,14 @@ class Engine:
     def _sleep_seconds(self) -> float:
         if len(self._at_work) >= self._workers:
             return LONGEST_SLEEP  # a worker that ends wakes us
-        due = self._journal.next_due()
-        seconds = LONGEST_SLEEP
+        due, seconds = self._journal.next_due(), LONGEST_SLEEP
+        if (
+            due is not None and due <= self._claimed_at
+        ):  # its issuer is full: the end of a unit wakes us, or its quota comes back
+            seconds = min(seconds, self._budgets.wait() or 0.5)
+            due = self._journal.next_due(self._claimed_at)  # of the others, who need not wait for that
         if due is not None:
             seconds = min(seconds, (due - self._ctx.now()).total_seconds())
-        if seconds <= 0:  # due, but its issuer is full: the end of a unit wakes us, or its quota comes back
-            return min(LONGEST_SLEEP, self._budgets.wait() or 0.5)
         return seconds
 
     # --- work ------------------------------------------------------------------------------------------------------
@@ -164,7 +168,8 @@ class Engine:
             free = self._workers - len(self._at_work)
         if free <= 0:
             return 0
-        leases = self._journal.claim(self._ctx.now(), free, full=self._budgets.full())
+        self._claimed_at = self._ctx.now()
+        leases = self._journal.claim(self._claimed_at, free, full=self._budgets.full())
         return sum(self._submit(lease) for lease in leases)
 
     def _submit(self, lease: Lease) -> bool:

@@ -14,7 +14,7 @@ from rotatord.clock import Clock, Ids
 from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
 from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
 from rotatord.journal.leases import Leases
-from rotatord.journal.row import Row, micros, moment, row_of
+from rotatord.journal.row import NO_TIME, Row, micros, moment, row_of
 from rotatord.model import Event, Notice, Record
 from rotatord.ports import Amendment, Lease
 
@@ -134,10 +134,11 @@ class MemoryJournal:
             rows = [(row.inspected_at, row.name) for row in self._rows.values() if row.inspected_at is not None]
             return [name for inspected_at, name in sorted(rows) if inspected_at < micros(before)][:limit]
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, after: datetime | None = None) -> datetime | None:
         with self._opened():
-            held = self._leases.held()
-            due = [row.due_at for row in self._rows.values() if row.due_at is not None and row.name not in held]
+            held, least = self._leases.held(), NO_TIME if after is None else micros(after)
+            rows = [row for row in self._rows.values() if row.name not in held]
+            due = [row.due_at for row in rows if row.due_at is not None and row.due_at > least]
             return moment(min(due)) if due else None
 
     def counts(self, now: datetime) -> dict[str, int]:

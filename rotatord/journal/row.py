@@ -12,6 +12,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 NO_DEADLINE = 1 << 62  # sorts after every time
+NO_TIME = -NO_DEADLINE  # and this before
 
 
 def micros(moment: datetime) -> int:

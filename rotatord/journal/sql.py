@@ -14,7 +14,7 @@ from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
 from rotatord.journal.claims import Claims
 from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
 from rotatord.journal.leases import Leases, Taken
-from rotatord.journal.row import micros, moment, row_of
+from rotatord.journal.row import NO_TIME, micros, moment, row_of
 from rotatord.journal.sqlite import SqliteFile
 from rotatord.journal.writer import Transaction, Writer, Written
 from rotatord.model import Event, Notice, Record
@@ -151,9 +151,9 @@ class SqlJournal:
         found = self._reader.rows(self._statements.inspected, {"before": micros(before), "limit": limit})
         return [name for (name,) in found]
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, after: datetime | None = None) -> datetime | None:
         held = self._leases.held()
-        enough = {"limit": len(held) + 1}
+        enough = {"limit": len(held) + 1, "after": NO_TIME if after is None else micros(after)}
         found = [
             due_at
             for text in (self._statements.next_ready, self._statements.next_sleeping)

@@ -154,7 +154,8 @@ def _by_name(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _earliest(condition: ColumnElement[bool]) -> Select[Any]:
     """With the name, so that what is leased can be passed over."""
-    return _few(select(_C.due_at, _C.name).where(condition, _C.due_at.is_not(None)).order_by(_C.due_at))
+    later = _C.due_at > _number("after")
+    return _few(select(_C.due_at, _C.name).where(condition, _C.due_at.is_not(None), later).order_by(_C.due_at))
 
 
 def _replay() -> Select[Any]:

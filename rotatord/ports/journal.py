@@ -77,7 +77,9 @@ class Journal(Protocol):
         """Names of quiet managed records whose last inspection is oldest and earlier than ``before``."""
         ...
 
-    def next_due(self) -> datetime | None: ...
+    def next_due(self, after: datetime | None = None) -> datetime | None:
+        """The earliest time at which something that nobody has leased is due, of those later than ``after``."""
+        ...
 
     def counts(self, now: datetime) -> dict[str, int]:
         """``credentials, due, open, halted, owed, overdue``: for metrics, in constant time or by index."""

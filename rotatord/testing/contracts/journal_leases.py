@@ -194,6 +194,7 @@ class LeaseContract(JournalBase):
         assert journal.next_due() == START + HOUR
         lease = held(journal, "a")
         assert journal.next_due() == LATER
+        assert journal.next_due(LATER) is None
         journal.release(lease)
         assert journal.next_due() == START + HOUR
 
