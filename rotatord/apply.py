@@ -26,10 +26,7 @@ def apply(journal: Journal, specs: Mapping[str, Spec], renames: Mapping[str, str
     A rotation in flight goes on with the specification it was planned with. Idempotent.
     """
     counts: Counter[str] = Counter()
-    for new, old in renames.items():
-        before = journal.get(old)
-        if before is not None and new in specs and journal.get(new) is None and _rename(journal, before, specs[new], now, ids):
-            counts["renamed"] += 1
+    counts["renamed"] = sum(_rename(journal, old, specs[new], now, ids) for new, old in renames.items() if new in specs)
     compared = _compare(journal, specs, now)
     fresh = [spec for name, spec in specs.items() if name not in compared.known]
     for start in range(0, len(fresh), CHUNK):
@@ -130,7 +127,9 @@ def _changed(record: Record, spec: Spec, held: str, now: datetime, ids: Ids) -> 
         asked = Asked(verb="inspect", actor="configuration", at=now)
     taken_back = record.held_for_person.startswith(BRAKED) and not _due(record, spec, now)
     person = held or ("" if taken_back else record.held_for_person)
-    record = replace(record, spec=spec, standing=standing, held_for_person=person, drift=(), asked=asked)
+    ids_now = {destination.id for destination in spec.destinations}
+    drift = tuple(item for item in record.drift if item.destination in ids_now)
+    record = replace(record, spec=spec, standing=standing, held_for_person=person, drift=drift, asked=asked)
     record = replace(record, due_at=next_due(record, now))
     return Amendment(record=record, events=(_event(record, "changed", now, ids, held=held),))
 
@@ -141,37 +140,74 @@ def _due(record: Record, spec: Spec, now: datetime) -> bool:
 
 
 def _forgotten(record: Record, now: datetime, ids: Ids) -> Amendment:
-    record = replace(record, standing=Standing.FORGOTTEN)
+    record = replace(record, standing=Standing.FORGOTTEN, asked=None)  # what was asked of it is not for when it comes back
     record = replace(record, due_at=next_due(record, now))
     return Amendment(record=record, events=(_event(record, "forgotten", now, ids),))
 
 
-def _rename(journal: Journal, old: Record, spec: Spec, now: datetime, ids: Ids) -> bool:
-    """Carry the history over; only while the credential is quiet, because labels at the issuer keep the old name."""
-    if old.rotation is not None or old.ledger:
+def _rename(journal: Journal, old: str, spec: Spec, now: datetime, ids: Ids) -> bool:
+    """Carry the history over; only while the credential is quiet, because labels at the issuer keep the old name.
+
+    The old record is put to rest before it is copied, so that no worker goes on with it, and emptied last: whatever a
+    crash leaves between the two, the next start ends.
+    """
+    known, there = journal.get(old), journal.get(spec.name)
+    if known is None or not (there is None or _empty(there)):
+        if known is not None and there is not None and known.current is not None and known.current == there.current:
+            _hand_over(journal, old)
         return False
-    record = replace(old, name=spec.name, seq=0, spec=spec, formerly=(*old.formerly, old.name))
+    before: list[Record] = []
+
+    def rest(record: Record) -> Amendment | None:
+        before.append(record)
+        quiet = record.rotation is None and not record.ledger
+        return Amendment(record=replace(record, standing=Standing.FORGOTTEN, due_at=None)) if quiet else None
+
+    journal.amend(old, rest)
+    was = before[-1]
+    if was.rotation is not None or was.ledger:
+        return False
+    names = tuple(name for name in dict.fromkeys((*was.formerly, old)) if name != spec.name)
+    record = replace(was, name=spec.name, seq=0, spec=spec, formerly=names)
     record = replace(record, due_at=next_due(record, now))
-    journal.put([Amendment(record=record, events=(_event(record, "renamed", now, ids, renamed_from=old.name),))])
-    journal.amend(
-        old.name, lambda gone: Amendment(record=replace(gone, standing=Standing.FORGOTTEN, current=None, due_at=None))
-    )
+    amendment = Amendment(record=record, events=(_event(record, "renamed", now, ids, renamed_from=old),))
+    if there is None:
+        journal.put([amendment])
+    else:
+        journal.amend(spec.name, lambda _: amendment)
+    _hand_over(journal, old)
     return True
+
+
+def _empty(record: Record) -> bool:
+    """Only the name is left: its history was carried to another one, or there never was any."""
+    gone = record.standing is Standing.FORGOTTEN and record.current is None
+    return gone and record.rotation is None and not record.ledger
+
+
+def _hand_over(journal: Journal, old: str) -> None:
+    """What another record has by now must not be retired, renewed or repaired under the old name."""
+    journal.amend(
+        old,
+        lambda gone: Amendment(
+            record=replace(gone, standing=Standing.FORGOTTEN, current=None, asked=None, holds=(), leaks=(), due_at=None)
+        ),
+    )
 
 
 def refusals(
     journal: Journal, issuers: Iterable[str], backends: Iterable[str], specs: Iterable[str], renames: Mapping[str, str]
 ) -> list[Problem]:
     """Why a configuration cannot come into force yet, although nothing in it is wrong."""
-    return [*still_needed(journal, issuers, backends, specs), *too_early(journal, renames)]
+    return [*still_needed(journal, issuers, backends, {*specs, *renames.values()}), *too_early(journal, renames)]
 
 
 def too_early(journal: Journal, renames: Mapping[str, str]) -> list[Problem]:
     """Renames of credentials that are not quiet: labels at the issuer and the open work carry the old name until then."""
     problems = []
     for new, old in renames.items():
-        record = journal.get(old)
-        if record is None or journal.get(new) is not None or not (record.rotation or record.ledger):
+        record, there = journal.get(old), journal.get(new)
+        if record is None or not (there is None or _empty(there)) or not (record.rotation or record.ledger):
             continue
         work = "a rotation is open" if record.rotation else "versions must still be revoked"
         problems.append(

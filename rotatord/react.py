@@ -264,6 +264,8 @@ def _ask(record: Record, command: Command, now: datetime, ids: Ids, traits: Trai
         raise Refused(f"rotation {record.rotation.id} is open; `rollback` it or let it end first")
     if command.verb == "rebuild" and record.standing is not Standing.BEHIND:
         raise Refused("its journal is not behind; nothing to rebuild")
+    if command.verb == "adopt" and record.standing is Standing.FORGOTTEN:
+        raise Refused("it is no longer declared in the configuration")
     if command.verb == "adopt" and record.standing is Standing.BEHIND:
         raise Refused("the journal knows less than the destinations; `rebuild` instead")
     asked = Asked(verb=command.verb, actor=command.actor, at=now, ref=command.arguments.get("ref", ""))
