@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import schedule
 
+from rotatord.bugs import described
 from rotatord.clock import Clock
 from rotatord.errors import RotatordError
 
@@ -63,4 +64,4 @@ class Chores:
         except RotatordError as error:
             self._log("chore failed", chore=chore.name, error=str(error))
         except Exception as error:  # noqa: BLE001  one chore's bug must not end the others
-            self._log("chore failed", chore=chore.name, error=f"{type(error).__name__}: {error}")
+            self._log("chore failed", chore=chore.name, error=f"bug: {described(error)}")

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from rotatord.clock import elapsed
+from rotatord.durations import spell
 from rotatord.errors import NotFound
 from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rotation, Slot, Verdict, Version, Way
 from rotatord.moves import mint_kills_base
@@ -130,8 +131,10 @@ def _unproven(ctx: Context, record: Record, why: str, name: str) -> Evidence:
     if overlap is None:
         return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}, and the policy has no `unproven`")
     if written is None or not passed(ctx, written.instant, overlap)[0]:
-        return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}; the policy waits {overlap} instead")
-    return _evidence(ctx, "consumers_proven", name, Verdict.PASS, f"unproven: {why}; waited {overlap}", {"unproven": True})
+        return _evidence(ctx, "consumers_proven", name, Verdict.WAIT, f"{why}; the policy waits {spell(overlap)} instead")
+    return _evidence(
+        ctx, "consumers_proven", name, Verdict.PASS, f"unproven: {why}; waited {spell(overlap)}", {"unproven": True}
+    )
 
 
 def _judge(
@@ -167,7 +170,7 @@ def _judge_one(
         written = last_written(record)
         gone = written is not None and passed(ctx, written.instant, consumer.refresh_within)[0]
         result = Verdict.PASS if gone else Verdict.WAIT
-        detail = f"reads again within {consumer.refresh_within}" + (", which has passed (weak)" if gone else "")
+        detail = f"reads again within {spell(consumer.refresh_within)}" + (", which has passed (weak)" if gone else "")
     return _evidence(ctx, "consumers_proven", name, result, detail, facts)
 
 
@@ -214,7 +217,7 @@ def overlap_passed(ctx: Context, record: Record) -> Found:
         return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS, "there is no version to overlap with")]
     overlap = rotation.plan.policy.overlap
     passed = rotation.timer is not None and elapsed(rotation.timer, ctx.instant(), overlap)
-    detail = f"{overlap} have passed" if passed else f"the overlap of {overlap} has not passed"
+    detail = f"the overlap of {spell(overlap)} has " + ("passed" if passed else "not passed")
     return [_evidence(ctx, "overlap_passed", "overlap", Verdict.PASS if passed else Verdict.WAIT, detail)]
 
 
@@ -260,12 +263,12 @@ def base_idle(ctx: Context, record: Record) -> Found:
     quiet = max(policy.idle_for + issuer.traits.last_used_delay, timedelta(seconds=1))
     unchanged = rotation.base_quiet is not None and told == rotation.base_used
     if unchanged and passed(ctx, rotation.base_quiet, quiet)[0]:
-        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, f"not used by others for {quiet}", facts)]
+        return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, f"not used by others for {spell(quiet)}", facts)]
     verified_long = rotation.timer is not None and passed(ctx, rotation.timer, policy.still_used_limit)[0]
     if policy.still_used == "revoke_after" and verified_long:
-        detail = f"still used ({told}), but the policy's limit of {policy.still_used_limit} has passed"
+        detail = f"still used ({told}), but the policy's limit of {spell(policy.still_used_limit)} has passed"
         return [_evidence(ctx, "base_idle", base.label, Verdict.PASS, detail, {**facts, "override": True})]
-    detail = f"last used: {told}; it must not be used for {quiet}"
+    detail = f"last used: {told}; it must not be used for {spell(quiet)}"
     return [_evidence(ctx, "base_idle", base.label, Verdict.WAIT, detail, facts)]
 
 

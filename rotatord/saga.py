@@ -5,12 +5,13 @@ This is the only place that retries, and the only one that decides what an error
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from rotatord import moves, retry
+from rotatord.bugs import described
+from rotatord.durations import spell
 from rotatord.errors import (
     JournalError,
     LeaseLost,
@@ -155,7 +156,7 @@ class Saga:
             except JournalError:
                 raise
             except Exception as error:  # noqa: BLE001  anything else is a bug: it halts that rotation loudly
-                bug = f"{type(error).__name__} in {_place_of(error)}"
+                bug = described(error)
                 self._log("bug", credential=record.name, work=work.kind.value, error=bug)
                 again = self._again(record)
                 if work.kind is Kind.STEP and again.rotation is not None and again.rotation.halt is None:
@@ -249,7 +250,7 @@ class Saga:
         limit = moves.deadline(open_rotation(record))
         if limit is not None and now >= limit:
             return self._failed(
-                lease, record, f"not done within {limit - open_rotation(record).since}: {wait.why}", verdict=True
+                lease, record, f"not done within {spell(limit - open_rotation(record).since)}: {wait.why}", verdict=True
             )
         until = min(wait.until, limit) if limit is not None else wait.until
         events: tuple[Event, ...] = ()
@@ -323,7 +324,7 @@ class Saga:
         if not isinstance(error, Retryable):
             return self._failed(lease, record, str(error), verdict=False)
         if limit is not None and now >= limit:
-            return self._failed(lease, record, f"not done within {limit - rotation.since}: {error}", verdict=False)
+            return self._failed(lease, record, f"not done within {spell(limit - rotation.since)}: {error}", verdict=False)
         attempts = rotation.attempts + 1
         due_at = now + self._after(retry.after_step, attempts, error)
         due_at = min(due_at, limit) if limit is not None else due_at
@@ -350,9 +351,3 @@ class Saga:
 
     def _after(self, table: Callable[[int, float, float | None], Any], attempts: int, error: OutsideError) -> Any:
         return table(attempts, self._ctx.ids.fraction(), error.retry_after if isinstance(error, Retryable) else None)
-
-
-def _place_of(error: BaseException) -> str:
-    """File and line of where it was raised, without any value."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "?"

@@ -57,7 +57,8 @@ def test_a_chore_that_fails_harms_no_other() -> None:
         assert tried.acquire(timeout=SECONDS), "it was not tried again"
         assert chores.ticked_at > before, "a live thread cannot be told from a stalled one"
     failed = {facts["chore"]: facts["error"] for what, facts in log.said if what == "chore failed"}
-    assert failed == {"away": "the store is away", "bug": "ValueError: a bug"}
+    assert failed["away"] == "the store is away"
+    assert failed["bug"].startswith("bug: ValueError in test_chores.py:")  # its text could quote anything
 
 
 def test_chores_that_never_began_can_be_stopped() -> None:
