@@ -14,7 +14,7 @@ import pytest
 
 from issuers.builtin import BuiltinIssuer, create
 from rotatord.model import JsonMap
-from rotatord.ports import Issuer, MintRequest, Surroundings
+from rotatord.ports import Inventory, Issuer, LastUsed, MintRequest, Surroundings, Suspend, Traits
 from rotatord.secret import Secret
 from rotatord.testing.contracts.issuer import IssuerContract
 
@@ -43,6 +43,10 @@ class TestBuiltin(IssuerContract):
     """Over a store in a directory of its own."""
 
     plugin = "builtin"
+    powers = frozenset({Suspend, LastUsed, Inventory})
+    traits = Traits(
+        fields=("token",), scope_proof="exact", expiry=True, call_settles_within=timedelta(seconds=5), high_entropy=("token",)
+    )
 
     @pytest.fixture
     def builtin(self, tmp_path: Path) -> Iterator[BuiltinIssuer]:

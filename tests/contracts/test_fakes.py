@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,9 +20,12 @@ from rotatord.testing.contracts.backend_setting import Placing
 from rotatord.testing.contracts.consumer import ConsumerContract
 from rotatord.testing.contracts.health import HealthContract
 from rotatord.testing.contracts.issuer import IssuerContract
+from rotatord.testing.contracts.issuer_setting import POWERS
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import FullIssuer
 from rotatord.testing.world import World
+
+AT_ONCE = "in memory nothing is waited for; it is the simulator that stalls calls"
 
 
 @pytest.fixture
@@ -46,6 +49,8 @@ REQUEST = MintRequest(
 class TestFakeIssuer(IssuerContract):
     """An overlapping issuer that believes and forgets late."""
 
+    not_applicable: ClassVar = {"hanging": AT_ONCE}
+    powers = frozenset(POWERS)
     traits = Traits(
         fields=("id", "token"),
         scope_proof="exact",
@@ -128,6 +133,7 @@ class TestPlainIssuer(TestFakeIssuer):
     """Without any optional power."""
 
     kind = FakeIssuer
+    powers = frozenset()
 
 
 class TestPeriodicIssuer(TestFakeIssuer):
@@ -160,6 +166,8 @@ class TestInPlaceIssuer(TestFakeIssuer):
 
 class TestFakeBackend(BackendContract):
     """The store of the simulations."""
+
+    not_applicable: ClassVar = {"hanging": AT_ONCE, "reopened": "it is memory, and ends with the program"}
 
     @pytest.fixture
     def fake(self, world: World) -> FakeBackend:
@@ -268,24 +276,20 @@ class TestFakeRollout(TestFakeConsumer):
     """A reload starts new instances."""
 
     evidence = "rollout"
-
-    @pytest.fixture
-    def refusing(self) -> Consumer | None:
-        return None  # a rollout cannot say
+    not_applicable: ClassVar = {"refusing": "a rollout cannot say"}
 
 
 class TestFakeUnproven(TestFakeConsumer):
     """Without any proof."""
 
     evidence = "none"
-
-    @pytest.fixture
-    def refusing(self) -> Consumer | None:
-        return None
+    not_applicable: ClassVar = {"refusing": "it says nothing at all"}
 
 
 class TestFakeHealth(HealthContract):
     """A check that follows its consumer."""
+
+    not_applicable: ClassVar = {"hanging": AT_ONCE, "nonsense": "it reads nothing"}
 
     def make(self, world: World, name: str, **settings: Any) -> FakeHealth:
         return FakeHealth(world.clock, name=name, book=world.book, **settings)

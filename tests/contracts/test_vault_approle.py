@@ -13,7 +13,17 @@ import pytest
 from issuers.vault_approle import VaultSecretIds, create
 from rotatord.errors import Denied, Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
-from rotatord.ports import Accepted, Inconclusive, MintRequest, RefusedVerdict, Surroundings
+from rotatord.ports import (
+    Accepted,
+    Inconclusive,
+    Inventory,
+    MintRequest,
+    Preflight,
+    RefusedVerdict,
+    Sessions,
+    Surroundings,
+    Traits,
+)
 from rotatord.secret import Secret
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.contracts.issuer_setting import probe, query
@@ -77,6 +87,14 @@ class TestVaultAppRole(IssuerContract):
     """The suite."""
 
     plugin = "vault_approle"
+    powers = frozenset({Inventory, Sessions, Preflight})
+    traits = Traits(
+        fields=("role_id", "secret_id"),
+        scope_proof="exact",
+        expiry=True,
+        call_settles_within=timedelta(seconds=90),
+        high_entropy=("secret_id",),
+    )
 
     @pytest.fixture
     def issuer(self, issuer: VaultSecretIds) -> VaultSecretIds:

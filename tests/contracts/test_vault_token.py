@@ -16,7 +16,18 @@ import pytest
 from issuers.vault_token import Settings, VaultTokens, create
 from rotatord.errors import Denied, Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
-from rotatord.ports import Accepted, Inconclusive, MintRequest, Query, RefusedVerdict, Surroundings
+from rotatord.ports import (
+    Accepted,
+    Inconclusive,
+    Inventory,
+    MintRequest,
+    Preflight,
+    Query,
+    RefusedVerdict,
+    Renew,
+    Surroundings,
+    Traits,
+)
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides
 from rotatord.testing.contracts.issuer import IssuerContract
@@ -91,6 +102,10 @@ class TestVaultToken(IssuerContract):
     """The suite."""
 
     plugin = "vault_token"
+    powers = frozenset({Inventory, Renew, Preflight})
+    traits = Traits(
+        fields=("token",), scope_proof="exact", expiry=True, call_settles_within=timedelta(seconds=90), high_entropy=("token",)
+    )
 
     @pytest.fixture
     def issuer(self, issuer: VaultTokens) -> VaultTokens:

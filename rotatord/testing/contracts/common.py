@@ -31,14 +31,19 @@ class Contract:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        tests = _tests_of(cls)
         for fixture, reason in cls.not_applicable.items():
             if not reason.strip():
                 raise TypeError(f"{cls.__name__}: not_applicable: say why there is no {fixture}")
-            tests = _tests_with(cls, fixture)
-            if not tests:
+            if not any(fixture in inspect.signature(test).parameters for test in tests.values()):
                 raise TypeError(f"{cls.__name__}: not_applicable: no test needs a fixture {fixture!r}")
-            for test in tests:
-                setattr(cls, test, None)  # pytest collects no None
+        for name, test in tests.items():
+            setattr(cls, name, test if cls.applies(test) else None)  # pytest collects no None
+
+    @classmethod
+    def applies(cls, test: Callable[..., object]) -> bool:
+        """Whether what the class declares leaves room for this test."""
+        return cls.not_applicable.keys().isdisjoint(inspect.signature(test).parameters)
 
     @pytest.fixture
     def settle(self) -> Callable[[], None]:
@@ -54,14 +59,10 @@ class Contract:
         return value
 
 
-def _tests_with(cls: type, fixture: str) -> list[str]:
-    """The tests that take this fixture, those that a base class left out included."""
-    found = set()
-    for base in cls.__mro__:
-        for name, test in vars(base).items():
-            if name.startswith("test_") and callable(test) and fixture in inspect.signature(test).parameters:
-                found.add(name)
-    return sorted(found)
+def _tests_of(cls: type) -> dict[str, Callable[..., object]]:
+    """All tests of the suite by name, those too that a class in between left out."""
+    bases = reversed(cls.__mro__)
+    return {name: test for base in bases for name, test in vars(base).items() if name.startswith("test_") and callable(test)}
 
 
 def texts_of(error: BaseException) -> str:

@@ -9,13 +9,18 @@ import pytest
 
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, OutsideError, Permanent, Retryable
 from rotatord.model import JsonMap
-from rotatord.ports import Accepted, Inconclusive, Issuer, LiveRef, MintRequest, ProbeAnswer, RefusedVerdict
+from rotatord.ports import Accepted, Inconclusive, Issuer, LiveRef, MintRequest, ProbeAnswer, RefusedVerdict, Traits
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides, assert_within, texts_of
 from rotatord.testing.contracts.issuer_powers import PowersContract
-from rotatord.testing.contracts.issuer_setting import mint, probe, query
+from rotatord.testing.contracts.issuer_setting import mint, of_traits, powers_of, probe, query
 
 STRATEGIES = {"overlapping", "alternating", "in_place", "leased"}
+
+
+def _roomy(traits: Traits) -> bool:
+    """Whether any number of versions may live side by side."""
+    return traits.max_live is None and traits.strategy != "in_place"
 
 
 class IssuerContract(PowersContract):
@@ -33,6 +38,11 @@ class IssuerContract(PowersContract):
         assert set(traits.high_entropy) <= set(traits.fields)
         assert 0 < issuer.timeout < float("inf")
         assert traits.labels or traits.exclusive, "without labels only an exclusive principal can be swept"
+
+    def test_it_is_what_was_said(self, issuer: Issuer) -> None:
+        """Traits and powers that the class states are those of the issuer, so that no test was left out wrongly."""
+        assert self.traits in (None, issuer.traits)
+        assert self.powers in (None, powers_of(issuer))
 
     def test_check_accepts_what_mint_grants(self, issuer: Issuer, request_: MintRequest) -> None:
         """A request that can be granted has no static problems."""
@@ -63,10 +73,9 @@ class IssuerContract(PowersContract):
         found = list(issuer.find(query(request_)))
         assert_hides(f"{minted!r} {minted} {found!r} {issuer!r}", [minted.fields])
 
+    @of_traits(lambda traits: traits.strategy != "in_place" and traits.max_live != 1, "only one version can live here")
     def test_two_mints_are_two_versions(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Minting twice makes two live refs with different values, both found by their labels."""
-        if issuer.traits.strategy == "in_place" or issuer.traits.max_live == 1:
-            pytest.skip("only one version can live here")
         first, second = mint(issuer, request_), mint(issuer, _next(request_))
         settle()
         assert first.ref != second.ref
@@ -75,24 +84,22 @@ class IssuerContract(PowersContract):
         assert isinstance(probe(issuer, first.fields, request_), Accepted)
         assert isinstance(probe(issuer, second.fields, request_), Accepted)
 
+    @of_traits(lambda traits: traits.strategy == "in_place", "not an in-place issuer")
     def test_in_place_the_second_mint_ends_the_first(
         self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
     ) -> None:
         """Where minting kills the old value, only the new one is found and accepted."""
-        if issuer.traits.strategy != "in_place":
-            pytest.skip("not an in-place issuer")
         first, second = mint(issuer, request_), mint(issuer, _next(request_))
         settle()
         assert [live.ref for live in issuer.find(query(request_))] == [second.ref]
         assert isinstance(probe(issuer, first.fields, request_), RefusedVerdict)
         assert isinstance(probe(issuer, second.fields, request_), Accepted)
 
+    @of_traits(lambda traits: traits.value_origin == "caller", "the issuer chooses the value")
     def test_a_callers_value_is_harmless_to_repeat(
         self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
     ) -> None:
         """Where the caller chooses the value, minting it again makes nothing new and keeps it working."""
-        if issuer.traits.value_origin != "caller":
-            pytest.skip("the issuer chooses the value")
         proposed = issuer.propose(request_)
         assert proposed != issuer.propose(request_), "every proposal is fresh"
         first, again = issuer.mint(request_, proposed), issuer.mint(request_, proposed)
@@ -101,17 +108,15 @@ class IssuerContract(PowersContract):
         assert [live.ref for live in issuer.find(query(request_))] == [first.ref]
         assert isinstance(probe(issuer, proposed, request_), Accepted)
 
+    @of_traits(lambda traits: traits.value_origin == "issuer", "the caller chooses the value")
     def test_propose_is_invalid_where_the_issuer_chooses(self, issuer: Issuer, request_: MintRequest) -> None:
         """An issuer that chooses its values proposes none."""
-        if issuer.traits.value_origin == "caller":
-            pytest.skip("the caller chooses the value")
         with pytest.raises(Invalid):
             issuer.propose(request_)
 
+    @of_traits(lambda traits: traits.labels, "this issuer has no labels")
     def test_labels_are_read_back(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Installation, credential, rotation and generation come back as they were asked for."""
-        if not issuer.traits.labels:
-            pytest.skip("this issuer has no labels")
         minted = mint(issuer, request_)
         settle()
         (live,) = issuer.find(query(request_, rotation=request_.rotation))
@@ -120,10 +125,9 @@ class IssuerContract(PowersContract):
         assert (live.rotation, live.generation) == (request_.rotation, request_.generation)
         assert not live.suspended
 
+    @of_traits(lambda traits: traits.labels and _roomy(traits), "needs labels and room for several versions")
     def test_find_returns_nothing_of_others(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Versions of another installation, credential or rotation do not match, also when names share a beginning."""
-        if not issuer.traits.labels or issuer.traits.max_live is not None or issuer.traits.strategy == "in_place":
-            pytest.skip("needs labels and room for several versions")
         mint(issuer, replace(request_, installation=f"{request_.installation}-2"))
         mint(issuer, replace(request_, credential=f"{request_.credential}-2"))
         other = mint(issuer, replace(request_, rotation=f"{request_.rotation}-2"))
@@ -131,20 +135,21 @@ class IssuerContract(PowersContract):
         assert list(issuer.find(query(request_, rotation=request_.rotation))) == []
         assert [live.ref for live in issuer.find(query(request_))] == [other.ref]
 
+    @of_traits(_roomy, "the number of versions is capped")
     def test_find_is_complete(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """All versions are found, also when there are more than a small page."""
-        if issuer.traits.max_live is not None or issuer.traits.strategy == "in_place":
-            pytest.skip("the number of versions is capped")
         refs = {mint(issuer, _next(request_, by)).ref for by in range(12)}
         settle()
         assert {live.ref for live in issuer.find(query(request_))} == refs
 
+    @of_traits(
+        lambda traits: not traits.labels and traits.max_live != 1 and traits.strategy != "in_place",
+        "needs an issuer without labels and room for two versions",
+    )
     def test_find_without_labels_leaves_out_what_was_known(
         self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
     ) -> None:
         """Without labels, refs that were there before are not returned."""
-        if issuer.traits.labels or issuer.traits.max_live == 1 or issuer.traits.strategy == "in_place":
-            pytest.skip("needs an issuer without labels and room for two versions")
         before = mint(issuer, request_)
         after = mint(issuer, _next(request_))
         settle()
@@ -206,31 +211,29 @@ class IssuerContract(PowersContract):
         assert isinstance(answer, RefusedVerdict)
         assert_hides(repr(answer), [garbage])
 
+    @of_traits(lambda traits: traits.scope_proof == "exact", "scopes are not exactly visible here")
     def test_the_scope_seen_is_the_scope_asked_for(
         self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
     ) -> None:
         """Where the proof of scope is exact, a probe sees the very scope that was asked for."""
-        if issuer.traits.scope_proof != "exact":
-            pytest.skip("scopes are not exactly visible here")
         minted = mint(issuer, request_)
         settle()
         assert _scope(probe(issuer, minted.fields, request_)) == request_.scope
 
+    @of_traits(lambda traits: traits.scope_proof == "exact", "scopes are not exactly visible here")
     def test_a_wider_scope_is_seen_as_wider(
         self, issuer: Issuer, request_: MintRequest, wider_scope: JsonMap | None, settle: Callable[[], None]
     ) -> None:
         """Where the proof of scope is exact, more than was meant to be granted shows."""
-        if issuer.traits.scope_proof != "exact":
-            pytest.skip("scopes are not exactly visible here")
         wide = replace(request_, scope=self.needed("wider_scope", wider_scope))
         minted = mint(issuer, wide)
         settle()
         assert _scope(probe(issuer, minted.fields, wide)) == wide.scope != request_.scope
 
+    @of_traits(lambda traits: traits.expiry, "versions do not expire here")
     def test_an_asked_life_is_given(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Where versions can expire, a ttl leads to an expiry that mint and find agree on."""
-        if not issuer.traits.expiry or request_.ttl is None:
-            pytest.skip("versions do not expire here, or the request has no ttl")
+        assert request_.ttl is not None, "versions can expire here, so ask for a life in request_"
         minted = mint(issuer, request_)
         settle()
         (live,) = issuer.find(query(request_, ref=minted.ref))
@@ -239,11 +242,11 @@ class IssuerContract(PowersContract):
         assert live.expires_at is not None
         assert abs((live.expires_at - minted.expires_at).total_seconds()) <= 5
 
+    @of_traits(lambda traits: traits.max_live is not None and traits.strategy != "in_place", "no cap here")
     def test_the_cap_is_a_conflict(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """One mint over the cap is a Conflict and changes nothing; room made by a revoke can be used."""
         cap = issuer.traits.max_live
-        if cap is None or issuer.traits.strategy == "in_place":
-            pytest.skip("no cap here")
+        assert cap is not None
         made = [mint(issuer, _next(request_, by)) for by in range(cap)]
         with pytest.raises(Conflict):
             mint(issuer, _next(request_, cap))

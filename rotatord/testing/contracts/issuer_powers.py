@@ -1,10 +1,8 @@
-"""What the optional powers of issuers must do. Each test skips where the issuer has not got the power."""
+"""What the optional powers of issuers must do. Each test is only for issuers that have the power."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import pytest
 
 from rotatord.model import JsonMap
 from rotatord.ports import (
@@ -21,16 +19,16 @@ from rotatord.ports import (
 )
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides
-from rotatord.testing.contracts.issuer_setting import IssuerSetting, mint, probe, query
+from rotatord.testing.contracts.issuer_setting import IssuerSetting, mint, of_power, probe, query
 
 
 class PowersContract(IssuerSetting):
     """A part of :class:`rotatord.testing.contracts.issuer.IssuerContract`."""
 
+    @of_power(Suspend)
     def test_suspension_is_reversible(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Suspended: refused but still found; resumed: accepted again. Both may be repeated."""
-        if not isinstance(issuer, Suspend):
-            pytest.skip("cannot suspend")
+        assert isinstance(issuer, Suspend)
         minted = mint(issuer, request_)
         settle()
         for _ in range(2):
@@ -47,12 +45,12 @@ class PowersContract(IssuerSetting):
         (live,) = issuer.find(query(request_, ref=minted.ref))
         assert not live.suspended
 
+    @of_power(Suspend)
     def test_a_suspended_version_can_be_revoked(
         self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]
     ) -> None:
         """Suspension is no refuge: the version ends and is gone."""
-        if not isinstance(issuer, Suspend):
-            pytest.skip("cannot suspend")
+        assert isinstance(issuer, Suspend)
         minted = mint(issuer, request_)
         settle()
         issuer.suspend(minted.ref, request_.parameters)
@@ -61,16 +59,17 @@ class PowersContract(IssuerSetting):
         assert list(issuer.find(query(request_, ref=minted.ref))) == []
         assert isinstance(probe(issuer, minted.fields, request_), RefusedVerdict)
 
+    @of_power(LastUsed)
     def test_our_probes_are_no_use(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """A version that only we probed was never used."""
-        if not isinstance(issuer, LastUsed):
-            pytest.skip("does not tell last use")
+        assert isinstance(issuer, LastUsed)
         minted = mint(issuer, request_)
         settle()
         assert isinstance(probe(issuer, minted.fields, request_), Accepted)
         settle()
         assert issuer.last_used(minted.ref, request_.parameters) is None
 
+    @of_power(LastUsed)
     def test_use_by_others_is_told(
         self,
         issuer: Issuer,
@@ -79,8 +78,7 @@ class PowersContract(IssuerSetting):
         use: Callable[[Secret], None] | None,
     ) -> None:
         """A use by a consumer shows, and later probes of ours do not move it."""
-        if not isinstance(issuer, LastUsed):
-            pytest.skip("does not tell last use")
+        assert isinstance(issuer, LastUsed)
         use_it = self.needed("use", use)
         minted = mint(issuer, request_)
         settle()
@@ -93,10 +91,10 @@ class PowersContract(IssuerSetting):
         settle()
         assert issuer.last_used(minted.ref, request_.parameters) == used
 
+    @of_power(Inventory)
     def test_the_inventory_is_complete(self, issuer: Issuer, request_: MintRequest, settle: Callable[[], None]) -> None:
         """Everything live is there with its labels, and nothing that has ended."""
-        if not isinstance(issuer, Inventory):
-            pytest.skip("has no inventory")
+        assert isinstance(issuer, Inventory)
         gone = mint(issuer, request_)
         issuer.revoke(gone.ref, gone.fields, request_.parameters)
         kept = mint(issuer, request_)
@@ -108,10 +106,10 @@ class PowersContract(IssuerSetting):
             assert found[kept.ref].credential == request_.credential
         assert_hides(repr(found), [kept.fields, gone.fields])
 
+    @of_power(Renew)
     def test_renewing_prolongs(self, issuer: Issuer, renewable_request: MintRequest | None, settle: Callable[[], None]) -> None:
         """A renewed version lives at least as long as before, is due again before its end, and works."""
-        if not isinstance(issuer, Renew):
-            pytest.skip("cannot renew")
+        assert isinstance(issuer, Renew)
         asked = self.needed("renewable_request", renewable_request)
         minted = mint(issuer, asked)
         settle()
@@ -123,6 +121,7 @@ class PowersContract(IssuerSetting):
             assert again < expires
         assert isinstance(probe(issuer, minted.fields, asked), Accepted)
 
+    @of_power(Sessions)
     def test_sessions_end(
         self,
         issuer: Issuer,
@@ -131,8 +130,7 @@ class PowersContract(IssuerSetting):
         open_session: Callable[[Secret], Callable[[], bool]] | None,
     ) -> None:
         """What was opened with a version ends when asked; asking again ends nothing more."""
-        if not isinstance(issuer, Sessions):
-            pytest.skip("has no sessions")
+        assert isinstance(issuer, Sessions)
         minted = mint(issuer, request_)
         settle()
         works = self.needed("open_session", open_session)(minted.fields)
@@ -142,17 +140,17 @@ class PowersContract(IssuerSetting):
         assert not works()
         assert issuer.end_sessions(minted.ref, request_.parameters) == 0
 
+    @of_power(Preflight)
     def test_preflight_only_looks(self, issuer: Issuer, request_: MintRequest) -> None:
         """No problems for what can be minted, and nothing is made by looking."""
-        if not isinstance(issuer, Preflight):
-            pytest.skip("has no preflight")
+        assert isinstance(issuer, Preflight)
         assert list(issuer.preflight(request_.scope, request_.parameters)) == []
         assert list(issuer.find(query(request_))) == []
 
+    @of_power(Preflight)
     def test_preflight_tells_what_cannot_be_minted(self, issuer: Issuer, impossible: tuple[JsonMap, JsonMap] | None) -> None:
         """What only the live system shows to be impossible is told in sentences."""
-        if not isinstance(issuer, Preflight):
-            pytest.skip("has no preflight")
+        assert isinstance(issuer, Preflight)
         scope, parameters = self.needed("impossible", impossible)
         problems = list(issuer.preflight(scope, parameters))
         assert problems

@@ -3,13 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 import pytest
 
 from rotatord.model import JsonMap
-from rotatord.ports import Issuer, Minted, MintRequest, ProbeAnswer, Query
+from rotatord.ports import (
+    Inventory,
+    Issuer,
+    LastUsed,
+    Minted,
+    MintRequest,
+    Preflight,
+    ProbeAnswer,
+    Query,
+    Renew,
+    Sessions,
+    Suspend,
+    Traits,
+)
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import Contract
+
+Test = TypeVar("Test", bound=Callable[..., object])
+POWERS: tuple[type, ...] = (Suspend, LastUsed, Inventory, Renew, Sessions, Preflight)
+
+
+def of_power(power: type) -> Callable[[Test], Test]:
+    """A test for issuers that have this power."""
+
+    def mark(test: Test) -> Test:
+        vars(test)["of_power"] = power
+        return test
+
+    return mark
+
+
+def of_traits(holds: Callable[[Traits], bool], otherwise: str) -> Callable[[Test], Test]:
+    """A test for issuers of whose traits this holds; ``otherwise`` says what they are if not."""
+
+    def mark(test: Test) -> Test:
+        vars(test)["of_traits"] = holds, otherwise
+        return test
+
+    return mark
+
+
+def lacking(test: Callable[..., object], traits: Traits | None, powers: frozenset[type] | None) -> str:
+    """Why a test is not for an issuer like this, "" if it is. None: not known, so nothing speaks against it."""
+    power = getattr(test, "of_power", None)
+    if power is not None and powers is not None and power not in powers:
+        return f"has not got the power {power.__name__}"
+    holds, otherwise = getattr(test, "of_traits", (None, ""))
+    return otherwise if holds is not None and traits is not None and not holds(traits) else ""
+
+
+def powers_of(issuer: Issuer) -> frozenset[type]:
+    return frozenset(power for power in POWERS if isinstance(issuer, power))
 
 
 def mint(issuer: Issuer, request: MintRequest) -> Minted:
@@ -34,7 +84,24 @@ def probe(issuer: Issuer, fields: Secret, request: MintRequest) -> ProbeAnswer:
 
 
 class IssuerSetting(Contract):
-    """The fixtures of an issuer suite. ``issuer``, ``request_`` and ``unknown_ref`` must be given."""
+    """The fixtures of an issuer suite. ``issuer``, ``request_`` and ``unknown_ref`` must be given.
+
+    ``traits`` and ``powers``: what the issuer is expected to be. Where they are said, tests that are not for such an issuer
+    are left out, and an issuer that is anything else fails. Where not, the tests are skipped by what the issuer says.
+    """
+
+    traits: ClassVar[Traits | None] = None
+    powers: ClassVar[frozenset[type] | None] = None
+
+    @classmethod
+    def applies(cls, test: Callable[..., object]) -> bool:
+        return super().applies(test) and not lacking(test, cls.traits, cls.powers)
+
+    @pytest.fixture(autouse=True)
+    def _only_where_it_applies(self, request: pytest.FixtureRequest, issuer: Issuer) -> None:
+        reason = lacking(request.function, issuer.traits, powers_of(issuer))
+        if reason:
+            pytest.skip(reason)
 
     @pytest.fixture
     def issuer(self) -> Issuer:
