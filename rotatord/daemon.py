@@ -30,11 +30,12 @@ from rotatord.gates import GATE
 from rotatord.hands import Hands
 from rotatord.hardening import harden
 from rotatord.journal import LEASE_SECONDS, open_journal
+from rotatord.live import LivePlugins
 from rotatord.livecheck import check
 from rotatord.machine import Step
 from rotatord.model import Asked, Event, JsonMap, Notice, Record
 from rotatord.ops import Context
-from rotatord.ports import Amendment, Consumer, Health, Issuer, Journal, Serves
+from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
@@ -49,25 +50,6 @@ PRUNE_AT_ONCE = 5000
 STALLED_SECONDS = 120.0
 _STEPS = frozenset(step.value for step in Step)
 LONGEST_CALL_SECONDS = 600.0
-
-
-class LivePlugins:
-    """The plugins of the configuration in force; a reload swaps them between two calls."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-
-    def issuer(self, name: str) -> Issuer:
-        return self.registry.issuer(name)
-
-    def backend(self, name: str) -> Any:
-        return self.registry.backend(name)
-
-    def consumer(self, spec: Any) -> Consumer:
-        return self.registry.consumer(spec)
-
-    def health(self, consumer: Any) -> Sequence[tuple[str, Health]]:
-        return self.registry.health(consumer)
 
 
 class Daemon:

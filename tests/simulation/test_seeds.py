@@ -17,7 +17,7 @@ from rotatord.testing.simulator import CALL_FAULTS, COMMIT_FAULTS, Fault, Point,
 from rotatord.testing.world import World
 from tests.simulation.scenarios import SECOND, traits
 
-SEEDS = int(os.environ.get("ROTATORD_SEEDS", "150"))
+SEEDS = int(os.environ.get("ROTATORD_SEEDS", "60"))
 FIRST = int(os.environ.get("ROTATORD_FIRST_SEED", "0"))
 # Seeds that once found something; they are always run.
 REGRESSIONS: tuple[int, ...] = ()
