@@ -118,7 +118,8 @@ def consumers_proven(ctx: Context, record: Record) -> Found:
             found.append(_unproven(ctx, record, "its reload gives no evidence", consumer.name))
             continue
         published: Published = yield from describe(ctx, record, plugin, subject)
-        instances: list[Instance] = list((yield from tell(plugin, "consumer.instances", partial(plugin.instances, published))))
+        look = partial(plugin.instances, published)
+        instances: list[Instance] = list((yield from tell(plugin, "consumer.instances", look, name=consumer.name)))
         found.extend(_judge(ctx, record, consumer, plugin.evidence, published, instances))
     return found
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord.clock import Clock, Ids, Instant, elapsed
+from rotatord.errors import OutsideError
 from rotatord.model import Destination, Event, JsonMap, Marker, Notice, Record, Rotation, Slot, Spec, Version
 from rotatord.ports import Backend, Consumer, Health, Held, Issuer, Plugins
 from rotatord.secret import Fingerprinter, Secret
@@ -191,9 +192,16 @@ def ask(name: str, issuer: Issuer, method: str, run: Callable[[], Any], *, effec
     return (yield Call(f"issuer.{method}", run, issuer.timeout, effect=effect, issuer=name))
 
 
-def tell(consumer: Consumer | Health, point: str, run: Callable[[], Any], *, effect: bool = False) -> Generator[Op, Any, Any]:
-    """One call to a consumer or a health check."""
-    return (yield Call(point, run, consumer.timeout, effect=effect))
+def tell(
+    consumer: Consumer | Health, point: str, run: Callable[[], Any], *, effect: bool = False, name: str = ""
+) -> Generator[Op, Any, Any]:
+    """One call to a consumer or a health check. ``name``: the consumer's, put before what goes wrong with it."""
+    try:
+        return (yield Call(point, run, consumer.timeout, effect=effect))
+    except OutsideError as error:
+        if name:
+            error.args = (f"consumer {name}: {error}",)
+        raise
 
 
 # --- what a slot holds ---------------------------------------------------------------------------------------------

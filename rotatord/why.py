@@ -243,7 +243,7 @@ def _trial(record: Record, attempt: Attempt, command: Command) -> JsonMap:
         return {"possible": False, "leads_to": str(refusal)}
     rotation = after.rotation
     if record.rotation is None:
-        return {"possible": True, "leads_to": f"{after.asked.verb} is done next" if after.asked else "done at once"}
+        return {"possible": True, "leads_to": "done at once" if command.verb == "release" else "taken up next"}
     if rotation is None:
         return {"possible": True, "leads_to": "ends this rotation" + (" and starts another" if after.asked else "")}
     row = views.row_of(rotation)

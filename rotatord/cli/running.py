@@ -23,7 +23,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Do what is due now, then end; exits 1 when something failed.")] = False,
 ) -> None:
     """Run the daemon."""
-    from rotatord.daemon import run as run_daemon  # noqa: PLC0415 - the engine, its SDKs and its web server
+    from rotatord.life import run as run_daemon  # noqa: PLC0415 - the engine, its SDKs and its web server
 
     raise typer.Exit(run_daemon(config or place_of(context).config, once=once))
 
@@ -46,7 +46,8 @@ def validate(context: typer.Context, config: Config = "", output: Output = Form.
     counted = ""
     try:
         found = load(config, settings=Settings.from_environment())
-        counted = f"{len(found.specs)} credentials, {len(found.issuers)} issuers, {len(found.backends)} backends"
+        sizes = {"credential": len(found.specs), "issuer": len(found.issuers), "backend": len(found.backends)}
+        counted = ", ".join(f"{size} {name}{'' if size == 1 else 's'}" for name, size in sizes.items())
     except ConfigError as error:
         problems = [str(problem) for problem in error.problems]
     if output is not Form.TABLE:

@@ -37,7 +37,7 @@ def reload(ctx: Context, record: Record) -> Unit:
             continue
         plugin = ctx.plugins.consumer(consumer)
         published = yield from describe(ctx, record, plugin, subject)
-        yield from tell(plugin, "consumer.reload", partial(plugin.reload, published), effect=True)
+        yield from tell(plugin, "consumer.reload", partial(plugin.reload, published), effect=True, name=consumer.name)
         record = _with_fact(record, replace(fact, done_at=ctx.now()))
         event = ctx.event(record, "reload", "done", subject, consumer=consumer.name)
         if consumer is consumers[-1]:  # one commit for the last fact and the state that it completes

@@ -11,7 +11,7 @@ from served import HOUR, TRAITS, Served, halted, owing, record, rotation, spec, 
 from rotatord import policy, views
 from rotatord.clock import Instant
 from rotatord.errors import Refused
-from rotatord.model import Asked, Drift, Hold, Policy, Reason, Record, Standing, State, Summary, Way
+from rotatord.model import Asked, Drift, Hold, LeakMark, Policy, Reason, Record, Standing, State, Summary, Way
 from rotatord.react import Accept
 from rotatord.testing.clock import START, SeededIds
 from rotatord.why import why
@@ -193,3 +193,28 @@ def test_views_are_json_and_hide_digests() -> None:
     served = Served(item)
     text = json.dumps([views.status_page([item], START, {}), why(item, START, served.service.attempt), views.plan(item, START)])
     assert "not-to-be-shown" not in text
+
+
+def test_why_tells_of_holds_leaks_and_drift_first() -> None:
+    """What a person must know before doing anything stands beside the answer, with what could be done about it."""
+    item = record(
+        holds=(Hold(owner="ana", until=START + HOUR, reason="audit"), Hold(owner="bo", until=START - HOUR)),
+        leaks=(LeakMark(ref="r", generation=3, at=START, deadline=START + HOUR, actor="eve"),),
+        drift=(Drift(destination="files:path=/a", what="foreign", seen_at=START),),
+    )
+    page = why(item, START, attempt)
+    leak, hold, drift = page["beside"]
+    assert leak.startswith("version 3 leaked (marked by eve): it is to be dead by ")
+    assert hold.startswith("held by ana until ")
+    assert hold.endswith(": audit")
+    assert drift.startswith("files:path=/a holds a value that somebody else wrote")
+    assert {way["command"].split()[1] for way in page["ways_out"]} == {"repair", "adopt", "release"}
+
+
+def test_why_says_how_to_take_over_what_is_not_ours() -> None:
+    """An unmanaged or forgotten credential, or a journal that is behind, has a way out too."""
+    for standing, verb in [(Standing.UNMANAGED, "adopt"), (Standing.BEHIND, "rebuild"), (Standing.FORGOTTEN, "retire")]:
+        assert [way["command"].split()[1] for way in why(record(standing=standing), START, refuse)["ways_out"]] == [verb]
+    assert [way["command"] for way in why(record(held_for_person="four times"), START, refuse)["ways_out"]] == [
+        "rotatord rotate dns"
+    ]
