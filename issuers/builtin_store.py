@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rotatord.clock import SystemClock
 from rotatord.errors import Denied, Permanent, Retryable
 from rotatord.model import JsonMap
 
-BUSY_SECONDS = 3.0
+BUSY_SECONDS = 3.0  # how long one call waits in all: for its turn among our threads, then for who else has the file
 NOTE_SECONDS = 0.05  # a note of last use waits no longer for the file: everybody's questions wait behind it
 SCHEMA = 1
 REMEMBERED = timedelta(days=90)  # how long a dead token's row is kept, to tell "revoked" from "never ours"
@@ -128,6 +129,7 @@ class Store:
     def __init__(self, path: Path, name: str) -> None:
         self._path = path
         self._name = name
+        self._clock = SystemClock()  # only for how long to wait
         self._lock = threading.Lock()  # guards the connections below, each of which serves one statement at a time
         self._durable: sqlite3.Connection | None = None
         self._quick: sqlite3.Connection | None = None
@@ -193,7 +195,8 @@ class Store:
         )
         self._used.pop(ref, None)
         long_ago = _number(now - REMEMBERED)
-        self._change("DELETE FROM token WHERE revoked < ? OR expires < ?", long_ago, long_ago)
+        with contextlib.suppress(Retryable):  # the next one forgets them
+            self._change("DELETE FROM token WHERE revoked < ? OR expires < ?", long_ago, long_ago, within=NOTE_SECONDS)
 
     def use(self, row: Row, now: datetime) -> None:
         """Remember a use by somebody else. Never fails: the answer to them matters more than the note in the file,
@@ -201,8 +204,8 @@ class Store:
         self._used[row.ref] = now
         if row.last_used is not None and now - row.last_used < USE_RESOLUTION:
             return
-        with contextlib.suppress(Retryable, Permanent), _translated(), self._quick_lock:
-            self._opened()[1].execute(
+        with contextlib.suppress(Retryable, Permanent), _translated(), self._turn(self._quick_lock) as end:
+            self._opened(end)[1].execute(
                 "UPDATE token SET last_used = ? WHERE ref = ? AND coalesce(last_used, 0) < ?",
                 (_number(now), row.ref, _number(now)),
             )
@@ -223,19 +226,40 @@ class Store:
 
     def _select(self, where: str, *values: object) -> list[Row]:
         """Reads share the quick connection, so that none waits for another's fsync."""
-        with _translated(), self._quick_lock:
+        with _translated(), self._turn(self._quick_lock) as end:
             query = f"SELECT {_COLUMNS} FROM token WHERE store = ? AND {where} ORDER BY created, ref"  # noqa: S608 - constants only
-            found = self._opened()[1].execute(query, (self._name, *values)).fetchall()
+            found = self._opened(end)[1].execute(query, (self._name, *values)).fetchall()
         return [_row(values) for values in found]
 
-    def _change(self, statement: str, *values: object) -> int:
-        with _translated(), self._durable_lock:
-            return self._opened()[0].execute(statement, values).rowcount
+    def _change(self, statement: str, *values: object, within: float = BUSY_SECONDS) -> int:
+        with _translated(), self._turn(self._durable_lock, within) as end:
+            connection = self._opened(end)[0]
+            connection.execute(f"PRAGMA busy_timeout = {int(self._left(end) * 1000)}")
+            return connection.execute(statement, values).rowcount
 
-    def _opened(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        with self._lock:
+    @contextlib.contextmanager
+    def _turn(self, lock: threading.Lock, within: float = BUSY_SECONDS) -> Iterator[float]:
+        """Hold the lock; the monotonic moment by which the rest must be done. Raises Retryable when others hold on to it."""
+        end = self._clock.monotonic() + within
+        with self._taken(lock, end):
+            yield end
+
+    @contextlib.contextmanager
+    def _taken(self, lock: threading.Lock, end: float) -> Iterator[None]:
+        if not lock.acquire(timeout=self._left(end)):
+            raise Retryable("the built-in issuer's store: too many calls wait for the file")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _left(self, end: float) -> float:
+        return max(0.0, end - self._clock.monotonic())
+
+    def _opened(self, end: float) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        with self._taken(self._lock, end):
             if self._durable is None or self._quick is None:
-                self._durable = self._open("FULL", BUSY_SECONDS)
+                self._durable = self._open("FULL", self._left(end))
                 self._quick = self._open("NORMAL", NOTE_SECONDS)
             return self._durable, self._quick
 

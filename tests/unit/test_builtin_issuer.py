@@ -12,6 +12,7 @@ import stat
 import threading
 import urllib.parse
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from io import StringIO
@@ -26,7 +27,8 @@ from pydantic import ValidationError
 from issuers.builtin import BuiltinIssuer, create
 from issuers.builtin_server import Callers, IntrospectionServer, Limits
 from issuers.builtin_token import ALPHABET, check_digits, is_well_formed, main, make, scanner_regex
-from rotatord.errors import Invalid, NotFound
+from rotatord.clock import SystemClock
+from rotatord.errors import Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
 from rotatord.ports import (
     Accepted,
@@ -530,3 +532,28 @@ def test_more_callers_than_are_served_are_turned_away(strict: tuple[str, int]) -
             assert three.recv(1000) == b""
         one.sendall(body)
         assert one.recv(1000).startswith(b"HTTP/1.1 401")
+
+
+def test_many_calls_wait_for_a_held_file_no_longer_than_one(bench: Bench) -> None:
+    """Calls that queue behind each other while somebody holds the file all come back within the timeout promised."""
+    issuer = bench.issuer()
+    minted = mint(issuer)
+    clock = SystemClock()
+    took: list[float] = []
+
+    def revoke() -> None:
+        start = clock.monotonic()
+        with pytest.raises(Retryable):
+            issuer.revoke(minted.ref, None, {})
+        took.append(clock.monotonic() - start)
+
+    with closing(sqlite3.connect(bench.directory / "builtin.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        threads = [threading.Thread(target=revoke) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert len(took) == 4
+    assert max(took) < issuer.timeout
+    issuer.close()
