@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,14 +19,14 @@ from rotatord.api.service import Finding
 from rotatord.budget import Budgets, Limit
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
-from rotatord.config import Configuration, journal_of, load, load_for_start, stamp, surroundings
+from rotatord.config import Configuration, journal_of, load, stamp, surroundings
 from rotatord.engine import Engine, paused
-from rotatord.errors import ConfigError, Problem, RotatordError
+from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
 from rotatord.gates import GATE
 from rotatord.hands import Hands
-from rotatord.hardening import harden
 from rotatord.journal import LEASE_SECONDS, open_journal
+from rotatord.jumps import Jumps
 from rotatord.live import LivePlugins
 from rotatord.livecheck import check
 from rotatord.machine import Step
@@ -39,15 +36,15 @@ from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
-from rotatord.telemetry import EXPIRY_SERIES, Telemetry, configure_logging
+from rotatord.telemetry import EXPIRY_SERIES, Telemetry
 
 IN_LINE = "in_line"  # the fact that names the configuration which the journal's credentials are of
-EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
 KEEP_EVENTS = timedelta(days=396)  # 13 months
 INSPECT_EVERY = timedelta(hours=6)
 INSPECT_AT_ONCE = 20
 PRUNE_AT_ONCE = 5000
 STALLED_SECONDS = 120.0
+TOO_EARLY_SECONDS = 60.0  # until a configuration that came too early is tried again
 _STEPS = frozenset(step.value for step in Step)
 LONGEST_CALL_SECONDS = 600.0
 
@@ -66,6 +63,8 @@ class Daemon:
         self._log = structlog.get_logger("rotatord").info
         self._reloading = threading.Lock()
         self._seen = configuration.stamp
+        self._try_again_at: float | None = None
+        self._replaced: list[tuple[Collection[Future[None]], Registry]] = []
         self.failures = 0  # rotations that halted or rolled back since the start
         state = Path(configuration.state_dir)
         identity.prepare(state)
@@ -129,6 +128,7 @@ class Daemon:
             )
             if problems:
                 raise ConfigError(problems)
+            self.journal.set_fact(IN_LINE, None)  # of no configuration, while it is half of one and half of another
             counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
             self.journal.set_fact(IN_LINE, _mark(configuration))
         self._log("configuration in force", **counts)
@@ -192,42 +192,87 @@ class Daemon:
                 issuer.start()
                 self._served.append(issuer)
 
-    def stop(self) -> None:
-        """Claim nothing more, let calls in flight end, close everything. What is left behind is as safe as a crash."""
+    def unfinished(self) -> list[str]:
+        """What could not be done for the time being, and why."""
+        found = []
+        for record in apply.declared(self.journal):
+            error = record.trouble.error if record.trouble else record.rotation.error if record.rotation else ""
+            found += [f"{record.name}: {error}"] if error else []
+        return found
+
+    def stop(self) -> bool:
+        """Claim nothing more, let calls in flight end, close everything. False when something was left behind, which is as
+        safe as a crash."""
         self.chores.stop()
-        if not self.engine.stop():
+        if not (drained := self.engine.stop()):
             self._log("stopping with work in flight; it goes on at the next start")
         if self._api is not None:
             self._api.stop()
         for served in self._served:
             served.stop()
+        for _, registry in self._replaced:
+            registry.close()
         self.plugins.registry.close()
         self.journal.close()
+        return drained
 
     def reload(self) -> Sequence[str]:
-        """Load the configuration anew; its problems, and then the old one stays in force."""
+        """Load the configuration anew; its problems, and then the old one stays in force. One that is right and comes too
+        early is tried again by itself."""
         with self._reloading:
+            self._try_again_at = None
             try:
                 fresh = load(self._path, settings=Settings.from_environment())
                 self._refuse_moves(fresh)
+            except ConfigError as error:
+                return self._stays([str(problem) for problem in error.problems])
+            try:
                 problems = apply.refusals(self.journal, fresh.issuers, fresh.backends, fresh.specs, fresh.renames)
                 if problems:
                     raise ConfigError(problems)
-            except ConfigError as error:
-                for problem in error.problems:
-                    self._log("configuration refused; the old one stays in force", problem=str(problem))
-                return [str(problem) for problem in error.problems]
-            around = surroundings(fresh.state_dir, fresh.base_dir, self.installation)
-            old = self.plugins.registry
-            self.plugins.registry = Registry(fresh, around, previous=old)
-            self.configuration = fresh = self._bring_in_line(fresh)
-            self._seen = fresh.stamp
-            self.budgets.set(limits_of(fresh))
-            self.notices.receivers = self._receivers(fresh)
-            self._serve_issuers()
-            old.close()
-        self.engine.wake()
+                self._take_up(fresh)
+            except (ConfigError, JournalError) as error:
+                self._try_again_at = self.clock.monotonic() + TOO_EARLY_SECONDS
+                return self._stays(str(error).splitlines())
+            try:
+                self._serve_issuers()
+            except (OSError, RotatordError) as error:
+                said = f"the configuration is in force, but what an issuer serves is not: {error}"
+                self._log(said)
+                return [said]
+            finally:
+                self.engine.wake()
         return ()
+
+    def _stays(self, problems: Sequence[str]) -> Sequence[str]:
+        for problem in problems:
+            self._log("configuration refused; the old one stays in force", problem=problem)
+        return problems
+
+    def _take_up(self, fresh: Configuration) -> None:
+        """Swap the plugins and bring the journal in line; where that fails, swap them back."""
+        self._swap(fresh)
+        try:
+            self.configuration = self._bring_in_line(fresh)
+        except BaseException:
+            self._swap(self.configuration)
+            raise
+        self._seen = fresh.stamp
+        self.budgets.set(limits_of(fresh))
+        self.notices.receivers = self._receivers(fresh)
+
+    def _swap(self, configuration: Configuration) -> None:
+        """Plugins of this configuration from now on; those replaced are closed when what is at work with them has ended."""
+        old = self.plugins.registry
+        around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
+        self.plugins.registry = Registry(configuration, around, previous=old)
+        self._replaced.append((self.engine.in_flight(), old))
+
+    def _close_replaced(self) -> None:
+        over = [item for item in self._replaced if all(future.done() for future in item[0])]
+        for item in over:
+            self._replaced.remove(item)
+            item[1].close()
 
     def _refuse_moves(self, fresh: Configuration) -> None:
         if fresh.state_dir != self.configuration.state_dir:
@@ -240,6 +285,7 @@ class Daemon:
     def _chores(self) -> list[Chore]:
         self.notices = Notices(self.journal, self.clock, self.ids, self.installation, self._receivers(self.configuration))
         return [
+            Chore("clock", 5, Jumps(self.journal, self.clock, self.ids, self.engine.wake).look),
             Chore("notices", 2, self.notices.deliver),
             Chore("configuration", 10, self._reload_if_changed),
             Chore("drift", 60, self._inspect_some),
@@ -257,9 +303,13 @@ class Daemon:
 
     def _reload_if_changed(self) -> None:
         seen = stamp(self._path)
-        if seen != self._seen:
+        again = self._try_again_at is not None and self.clock.monotonic() >= self._try_again_at
+        if seen != self._seen or again:
             self._seen = seen  # a bad new file is reported once, not every ten seconds
             self.reload()
+        with self._reloading:
+            self._close_replaced()
+            self._serve_issuers()  # what could not begin to serve at a reload
 
     def _inspect_some(self) -> None:
         """Mark the credentials that were not looked at for longest; a fixed number a minute, however many there are."""
@@ -276,6 +326,7 @@ class Daemon:
 
     def _watch(self) -> None:
         """Says so when something is past the time by which it must have been done, whatever the engine believes."""
+        self.engine.review()  # what kept us read only may be declared no longer
         counts = self.journal.counts(self.clock.now())
         self.telemetry.counts(counts)
         told = self.journal.fact("overdue_told") == "yes"
@@ -321,64 +372,12 @@ def limits_of(configuration: Configuration) -> dict[str, Limit]:
     budgets = {}
     for name in configuration.issuers:
         section = limits.issuers.get(name, limits.issuer)
-        budgets[name] = Limit(at_once=section.concurrency, calls=int(section.per_minute or 0), seconds=60.0)
+        a_minute = section.per_minute
+        calls = max(1, int(a_minute)) if a_minute else 0  # less than one a minute is one in more than a minute
+        seconds = 60.0 * calls / a_minute if a_minute else 60.0
+        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds)
     return budgets
 
 
 def _mark(configuration: Configuration) -> str:
     return f"{__version__} {configuration.digest}"
-
-
-def run(path: str | Path, *, once: bool = False) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Every mistake of the configuration is printed, one a line."""
-    configure_logging()
-    try:
-        configuration = load_for_start(path, settings=Settings.from_environment())
-    except ConfigError as error:
-        return _refused(error)
-    json_lines = {"json": True, "text": False}.get(configuration.log.format)
-    configure_logging(configuration.log.level, json_lines=json_lines)
-    for measure in harden():
-        logging.getLogger("rotatord").debug("%s", measure)
-    try:
-        daemon = Daemon(configuration, path)
-    except (OSError, RotatordError) as error:
-        return _refused(error)
-    configure_logging(configuration.log.level, json_lines=json_lines, daemon=daemon.installation)
-    del configuration  # the daemon keeps what it needs, and that is not all the credentials
-    return _once(daemon) if once else _forever(daemon)
-
-
-def _refused(error: OSError | RotatordError) -> int:
-    """Say why there is no daemon; every mistake of a configuration is a line."""
-    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-    for line in error.problems if isinstance(error, ConfigError) else [f"rotatord: {said}"]:
-        print(line, file=sys.stderr)  # noqa: T201 - the command line's own answer
-    return EXIT_USAGE
-
-
-def _once(daemon: Daemon) -> int:
-    try:
-        daemon.run_once()
-        return EXIT_FINDINGS if daemon.failures else EXIT_CLEAN
-    finally:
-        daemon.stop()
-
-
-def _forever(daemon: Daemon) -> int:
-    # Signals are read from a pipe, not handled: a handler could run inside a lock that it needs. They are not blocked
-    # either, because our children would inherit that.
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    try:
-        daemon.start()
-    except (OSError, RotatordError) as error:
-        daemon.stop()
-        return _refused(error)
-    while os.read(told, 1)[0] == signal.SIGHUP:
-        daemon.reload()
-    daemon.stop()
-    return EXIT_CLEAN

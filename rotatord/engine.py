@@ -92,11 +92,14 @@ class Engine:
         self._pool.shutdown(wait=False, cancel_futures=True)
         return drained
 
+    def in_flight(self) -> frozenset[Future[None]]:
+        """What is at work now."""
+        with self._lock:
+            return frozenset(self._at_work)
+
     def drained(self, seconds: float) -> bool:
         """Wait until nothing is in flight, at most so long."""
-        with self._lock:
-            left = set(self._at_work)
-        _, undone = wait(left, timeout=seconds)
+        _, undone = wait(self.in_flight(), timeout=seconds)
         return not undone
 
     def run_once(self) -> None:
