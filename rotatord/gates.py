@@ -193,8 +193,22 @@ def consumers_healthy(ctx: Context, record: Record) -> Found:
         for name, health in ctx.plugins.health(consumer):
             published = yield from describe(ctx, record, None, subject)
             state, detail = yield from tell(health, "health.check", partial(health.check, published))
+            if state != "healthy" and (yield from _scaled_to_zero(ctx, record, consumer, published)):
+                found.append(_evidence(ctx, "consumers_healthy", f"{consumer.name}/{name}", Verdict.PASS, IDLE))
+                continue
             found.append(_health_evidence(ctx, rotation, f"{consumer.name}/{name}", state, detail))
     return found
+
+
+IDLE = "no instance runs (idle: pass)"
+
+
+def _scaled_to_zero(ctx: Context, record: Record, consumer: ConsumerSpec, published: Published) -> Generator[Op, Any, bool]:
+    """Whether nothing runs that could be healthy, and the policy says that this is fine."""
+    plugin = ctx.plugins.consumer(consumer)
+    if open_rotation(record).plan.policy.idle != "pass" or plugin.evidence == "none":
+        return False
+    return not (yield from tell(plugin, "consumer.instances", partial(plugin.instances, published)))
 
 
 def _health_evidence(ctx: Context, rotation: Rotation, name: str, state: str, detail: str) -> Evidence:

@@ -49,7 +49,7 @@ STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
     Step.DISCARD: discard,
 }
 UNITS_PER_CLAIM = 50
-LOUD_ATTEMPTS = 5  # a ledger entry that failed so often in a row is announced
+LOUD_ATTEMPTS = 5  # a ledger entry, or a step without deadline, that failed so often in a row is announced
 
 
 class Hands(Protocol):
@@ -332,7 +332,10 @@ class Saga:
         record = changed(record, attempts=attempts, due_at=due_at, error=str(error), waiting="")
         event = self._ctx.event(record, step, "retrying", rotation.subject, why=str(error), attempt=attempts)
         self._log("retrying", credential=record.name, step=step, attempt=attempts, error=str(error))
-        return self._store(lease, record, (event,) if attempts == 1 else ())
+        notices: tuple[Notice, ...] = ()
+        if limit is None and attempts == LOUD_ATTEMPTS:  # no deadline will ever end it
+            notices = (self._ctx.notice(record, "overdue", f"{record.name}: {step} does not get on: {error}"),)
+        return self._store(lease, record, (event,) if attempts == 1 else (), notices)
 
     def _ledger_troubled(self, lease: Lease, record: Record, work: Work, error: OutsideError) -> Record:
         assert work.debt is not None

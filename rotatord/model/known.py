@@ -163,6 +163,7 @@ class Rotation:
     started_at: datetime
     actor: str
     hard_deadline: datetime | None = None
+    stretched: bool = False  # that the overlap goes on longer than it should was announced
     rollback: str = ""  # why it turned back
 
     @property

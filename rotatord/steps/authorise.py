@@ -42,6 +42,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
     if result is Verdict.FAIL and not passed:
         return Failed(record, reasons(evidence))
     if not passed:
+        record = yield from _told(ctx, record, reasons(evidence))
         return Wait(record, _next_look(ctx, rotation, evidence), reasons(evidence))
     suspended = yield from _suspend(ctx, record)
     if isinstance(suspended, Wait):
@@ -57,6 +58,17 @@ def authorise(ctx: Context, record: Record) -> Unit:
     forced = "" if result is Verdict.PASS else why
     record = yield from commit(moves.complete(record, traits, ctx.now(), forced=forced), event, ended)
     return Done(record)
+
+
+def _told(ctx: Context, record: Record, why: str) -> Generator[Op, Any, Record]:
+    """Announce once that the overlap goes on although its time is over: the base stays alive for as long as it takes."""
+    rotation = open_rotation(record)
+    policy = rotation.plan.policy
+    if rotation.stretched or ctx.now() < rotation.since + policy.overlap + policy.settle + policy.verify_within:
+        return record
+    record = changed(record, stretched=True)
+    notice = ctx.notice(record, "overdue", f"{record.name}: the old version cannot be ended yet: {why}", rotation=rotation.id)
+    return (yield from commit(record, ctx.event(record, "authorise", "stretched", rotation.base, why=why), notices=(notice,)))
 
 
 def _timed(ctx: Context, record: Record) -> Generator[Op, Any, Record]:
