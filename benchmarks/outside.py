@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from rotatord.clock import Ids, SystemClock
 from rotatord.errors import Conflict, Retryable
@@ -309,19 +308,19 @@ def managed(spec: Spec, due_at: datetime, fingerprinter: Fingerprinter = FINGERP
 # --- as plugins of an installed package, for a daemon of its own ---------------------------------------------------
 
 
-def create_issuer(settings: JsonMap, surroundings: Surroundings) -> Any:
+def create_issuer(settings: JsonMap, surroundings: Surroundings) -> MemoryIssuer:
     """Entry point."""
     del settings, surroundings
     return MemoryIssuer()
 
 
-def create_backend(settings: JsonMap, surroundings: Surroundings) -> Any:
+def create_backend(settings: JsonMap, surroundings: Surroundings) -> MemoryStore:
     """Entry point."""
     del settings, surroundings
     return MemoryStore()
 
 
-def create_consumer(settings: JsonMap, surroundings: Surroundings) -> Any:
+def create_consumer(settings: JsonMap, surroundings: Surroundings) -> MemoryConsumer:
     """Entry point."""
     del surroundings
     return MemoryConsumer(str(settings.get("name", "")))
