@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
@@ -83,7 +84,8 @@ class Daemon:
 
     def _assemble(self, configuration: Configuration, state: Path, fingerprinter: Any) -> None:
         self.installation = identity.installation(configuration.installation, state, self.journal, self.ids)
-        self._log = structlog.get_logger("rotatord").bind(installation=self.installation).info
+        self._logger = structlog.get_logger("rotatord").bind(installation=self.installation)
+        self._log = self._logger.info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
         self.configuration = self._bring_in_line(configuration)
@@ -155,7 +157,11 @@ class Daemon:
             self.telemetry.step(event.action, str(event.evidence.get("way", "forward")), event.outcome)
         facts = {"version": event.version, "rotation": event.rotation, "why": event.evidence.get("why", "")}
         shown = {key: value for key, value in facts.items() if value}
-        self._log(f"{event.action} {event.outcome}", credential=event.credential, actor=event.actor, **shown)
+        weight = logging.ERROR if event.action == "rotation.halted" else logging.INFO
+        if event.outcome == "failed" or event.action == "rotation.rolled_back":
+            weight = logging.WARNING
+        said = f"{event.action} {event.outcome}"
+        self._logger.log(weight, said, credential=event.credential, actor=event.actor, **shown)
         if event.action in {"rotation.halted", "rotation.rolled_back"}:
             self.failures += 1
 

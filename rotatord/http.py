@@ -40,7 +40,8 @@ _PRIVATE = tuple(
 # Where clouds answer credentials to whoever asks: never covered by "private", only by naming the network.
 _METADATA = tuple(ipaddress.ip_network(text) for text in ("169.254.0.0/16", "100.100.100.200/32", "fd00:ec2::/32", "fe80::/10"))
 _KEY_LIKE = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~.-]{16,}")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IPv6 addresses that hold an IPv4 one in their last four bytes: NAT64, its local form, and the old compatible form.
+_HOLDING_V4 = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 
 
 class OutgoingSettings(BaseModel):
@@ -90,7 +91,7 @@ def kind_of(address: Address) -> str:
     """``public``, ``private`` or ``special``; an IPv4 address inside an IPv6 one counts as the IPv4 one."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
+        if inner is None and int(address) > 1 and any(address in network for network in _HOLDING_V4):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return kind_of(inner)

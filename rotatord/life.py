@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
+from rotatord.bugs import described
 from rotatord.config import load_for_start
 from rotatord.daemon import Daemon
 from rotatord.errors import ConfigError, JournalError, RotatordError
@@ -27,6 +29,7 @@ def run(path: str | Path, *, once: bool = False) -> int:
         return _refused(error)
     json_lines = {"json": True, "text": False}.get(configuration.log.format)
     configure_logging(configuration.log.level, json_lines=json_lines)
+    threading.excepthook = _thread_ended
     for measure in harden():
         logging.getLogger("rotatord").debug("%s", measure)
     try:
@@ -36,6 +39,12 @@ def run(path: str | Path, *, once: bool = False) -> int:
     configure_logging(configuration.log.level, json_lines=json_lines, daemon=daemon.installation)
     del configuration  # the daemon keeps what it needs, and that is not all the credentials
     return _once(daemon) if once else _forever(daemon)
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """A thread that ended by a bug is told like any other bug: the interpreter's own way would quote the error's text."""
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        logging.getLogger("rotatord").error("a thread ended: bug: %s", described(ended.exc_value))
 
 
 def _refused(error: OSError | RotatordError) -> int:
