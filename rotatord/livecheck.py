@@ -8,8 +8,8 @@ from functools import partial
 
 from rotatord.api.service import Finding
 from rotatord.errors import OutsideError, Retryable
-from rotatord.model import Destination, Slot, Spec
-from rotatord.ports import Backend, BackendPreflight, Consumer, Plugins, Preflight, Published
+from rotatord.model import ConsumerSpec, Destination, Slot, Spec
+from rotatord.ports import BackendPreflight, Health, Plugins, Preflight, Published
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -22,29 +22,50 @@ def check(specs: Sequence[Spec], plugins: Plugins) -> list[Finding]:
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
     yield _look(f"{spec.name}: issuer {spec.issuer}", lambda: _issuer(spec, plugins))
     for destination in spec.destinations:
-        backend = plugins.backend(destination.backend)
-        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, backend, destination))
+        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination))
+    published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
     for consumer in spec.consumers:
-        published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
-        plugin = plugins.consumer(consumer)
-        if plugin.evidence not in {"none", "polling"}:
-            yield _look(
-                f"{spec.name}: consumer {consumer.name}",
-                partial(_instances, plugin, published),
-            )
-        for name, health in plugins.health(consumer):
-            state, detail = health.check(published)
-            ok = {"healthy": True, "unhealthy": False}.get(state)
-            yield Finding(subject=f"{spec.name}: health {consumer.name}/{name}", ok=ok, detail=detail)
+        if _has_instances(consumer, plugins):
+            yield _look(f"{spec.name}: consumer {consumer.name}", partial(_instances, plugins, consumer, published))
+        yield from _healths(spec, consumer, plugins, published)
 
 
-def _place(backend: Backend, destination: Destination) -> Sequence[str]:
+def _has_instances(consumer: ConsumerSpec, plugins: Plugins) -> bool:
+    """Whether it can be asked for its instances; True where it cannot be made, so that the finding says why."""
+    try:
+        return plugins.consumer(consumer).evidence not in {"none", "polling"}
+    except OutsideError:
+        return True
+
+
+def _healths(spec: Spec, consumer: ConsumerSpec, plugins: Plugins, published: Published) -> Iterator[Finding]:
+    try:
+        checks = plugins.health(consumer)
+    except OutsideError as error:
+        yield Finding(subject=f"{spec.name}: health {consumer.name}", ok=False, detail=str(error))
+        return
+    for name, health in checks:
+        yield _healthy(f"{spec.name}: health {consumer.name}/{name}", health, published)
+
+
+def _healthy(subject: str, health: Health, published: Published) -> Finding:
+    try:
+        state, detail = health.check(published)
+    except OutsideError as error:
+        return Finding(subject=subject, ok=None, detail=f"cannot tell: {error}")
+    except Exception as error:  # noqa: BLE001  a plugin's bug hides no other finding
+        return _bug(subject, error)
+    return Finding(subject=subject, ok={"healthy": True, "unhealthy": False}.get(state), detail=detail)
+
+
+def _place(plugins: Plugins, destination: Destination) -> Sequence[str]:
+    backend = plugins.backend(destination.backend)
     backend.read(destination, Slot.CURRENT)
     return list(backend.preflight(destination)) if isinstance(backend, BackendPreflight) else []
 
 
-def _instances(consumer: Consumer, published: Published) -> Sequence[str]:
-    return [] if consumer.instances(published) else ["no instance runs"]
+def _instances(plugins: Plugins, consumer: ConsumerSpec, published: Published) -> Sequence[str]:
+    return [] if plugins.consumer(consumer).instances(published) else ["no instance runs"]
 
 
 def _issuer(spec: Spec, plugins: Plugins) -> Sequence[str]:
@@ -62,4 +83,11 @@ def _look(subject: str, look: Callable[[], Sequence[str]]) -> Finding:
         return Finding(subject=subject, ok=None, detail=f"cannot tell: {error}")
     except OutsideError as error:
         return Finding(subject=subject, ok=False, detail=str(error))
+    except Exception as error:  # noqa: BLE001  a plugin's bug hides no other finding
+        return _bug(subject, error)
     return Finding(subject=subject, ok=not problems, detail="; ".join(problems) or "fine")
+
+
+def _bug(subject: str, error: Exception) -> Finding:
+    """Its words are not ours to show: nobody has looked whether they hold a value."""
+    return Finding(subject=subject, ok=None, detail=f"cannot tell: {type(error).__name__} in the plugin")

@@ -1,0 +1,124 @@
+"""``rotatord check``: everything is looked at, nothing is changed, and what cannot be told is not called fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from rotatord.api.service import Finding
+from rotatord.errors import Denied, Invalid
+from rotatord.livecheck import check
+from rotatord.model import Spec
+from rotatord.ports import Consumer
+from rotatord.testing.powers import LooksAhead
+from rotatord.testing.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.add_issuer(kind=LooksAhead)
+    world.add_backend()
+    world.add_consumer("app", world.issuers["issuer"], world.destination("cred"))
+    return world
+
+
+def findings(world: World, *specs: Spec) -> dict[str, Finding]:
+    """What a check says, by subject."""
+    return {finding.subject: finding for finding in check(specs or [world.spec()], world.plugins)}
+
+
+def verdicts(found: dict[str, Finding]) -> Sequence[bool | None]:
+    return [finding.ok for finding in found.values()]
+
+
+ALL = [
+    "cred: issuer issuer",
+    "cred: destination store:path=cred",
+    "cred: consumer app",
+    "cred: health app/app-health",
+]
+
+
+def test_everything_is_looked_at_and_nothing_is_changed(world: World) -> None:
+    """Issuer, destinations, consumers and their health have a finding each, by calls that only read."""
+    found = findings(world)
+    assert list(found) == ALL
+    assert {call.method for call in world.book.calls} <= {"preflight", "read", "instances", "check"}
+
+
+def test_what_will_not_work_is_said(world: World) -> None:
+    """The sentences of a preflight and of a refusal are the findings; the rest is looked at all the same."""
+    issuer = world.issuers["issuer"]
+    assert isinstance(issuer, LooksAhead)
+    issuer.problems = ("may not create tokens",)
+    world.backends["store"].deny("read")
+    found = findings(world)
+    assert (found[ALL[0]].ok, found[ALL[0]].detail) == (False, "may not create tokens")
+    assert found[ALL[1]].ok is False
+    assert list(found) == ALL
+
+
+def test_what_does_not_answer_is_neither_fine_nor_broken(world: World) -> None:
+    """Where nobody answers, nothing can be told, and that is what is said."""
+    for fake in world.fakes:
+        fake.down = True
+    found = findings(world)
+    assert list(found) == ALL
+    assert [found[subject].ok for subject in ALL[:3]] == [None, None, None]
+    assert found[ALL[3]].ok is not True
+    assert "cannot tell" in found[ALL[0]].detail
+
+
+class Unmade:
+    """Plugins of which some cannot be made, as when a module is missing after an upgrade."""
+
+    def __init__(self, world: World, missing: str) -> None:
+        self._plugins = world.plugins
+        self._missing = missing
+
+    def __getattr__(self, name: str) -> object:
+        if name != self._missing:
+            return getattr(self._plugins, name)
+
+        def refuse(*_: object) -> Consumer:
+            raise Invalid(f"{name} cannot be made")
+
+        return refuse
+
+
+@pytest.mark.parametrize(("missing", "subject"), [("issuer", 0), ("backend", 1), ("consumer", 2)])
+def test_a_plugin_that_cannot_be_made_is_one_finding(world: World, missing: str, subject: int) -> None:
+    """The others, and other credentials, are looked at all the same."""
+    other = replace(world.spec("other"), consumers=())
+    found = {finding.subject: finding for finding in check([world.spec(), other], Unmade(world, missing))}  # type: ignore[arg-type]
+    assert [each for each in found if each.startswith("cred:")] == ALL
+    assert (found[ALL[subject]].ok, found[ALL[subject]].detail) == (False, f"{missing} cannot be made")
+    assert "other: issuer issuer" in found
+
+
+def test_health_that_cannot_be_made_is_one_finding(world: World) -> None:
+    """A health check that does not exist any more is named, and everything else is looked at."""
+    found = {finding.subject: finding for finding in check([world.spec()], Unmade(world, "health"))}  # type: ignore[arg-type]
+    assert found["cred: health app"].ok is False
+    assert [each for each in found if each in ALL] == ALL[:3]
+
+
+def test_a_bug_in_a_plugin_hides_nothing_and_shows_nothing(world: World) -> None:
+    """What a broken plugin raises may hold anything: its kind is told, not its words, and the rest is looked at."""
+    for fake, method in ((world.backends["store"], "read"), (world.checks["app-health"], "check")):
+        fake.fail(method, None, lambda: RuntimeError("token=s.secret"))
+    found = findings(world)
+    assert list(found) == ALL
+    assert found[ALL[1]].detail == "cannot tell: RuntimeError in the plugin"
+    assert found[ALL[1]].ok is None
+    assert "secret" not in str(found)
+
+
+def test_no_credentials_give_no_findings(world: World) -> None:
+    """Nothing declared, nothing said; and a denial is no error of ours."""
+    assert check([], world.plugins) == []
+    world.backends["store"].fail("read", None, lambda: Denied("no"))
+    assert findings(world)[ALL[1]].ok is False
