@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from rotatord import life
 
 
-def test_a_thread_that_ends_by_a_bug_is_told_without_its_text(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def hooked() -> Iterator[None]:
+    """Threads end as those of a daemon do."""
+    before, threading.excepthook = threading.excepthook, life._thread_ended
+    yield
+    threading.excepthook = before
+
+
+@pytest.mark.usefixtures("hooked")
+def test_a_thread_that_ends_by_a_bug_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """The interpreter would print the error's text, which could quote a secret; kind and place are enough to find it."""
-    monkeypatch.setattr(threading, "excepthook", life._thread_ended)
 
     def buggy() -> None:
         raise ValueError("hidden-value")
