@@ -114,11 +114,11 @@ def prepare(path: str) -> None:
     identity.prepare(state)
     fingerprinter = identity.fingerprinter(state)
     journal = open_journal(f"sqlite:///{state / 'journal.db'}", CLOCK, IDS, lease_seconds=600.0)
-    later = datetime.now(UTC) + timedelta(days=1)
+    later = datetime.now(UTC) + timedelta(days=5)  # beyond what jitter pulls forward: nothing is due while we look
     specs = list(declared.specs.values())
     for first in range(0, len(specs), 5000):
         rows = [
-            managed(spec, later + number * MONTH / len(specs), fingerprinter)
+            managed(spec, later + number * MONTH / len(specs) / 2, fingerprinter)
             for number, spec in enumerate(specs[first : first + 5000], first)
         ]
         journal.put([Amendment(record=row) for row in rows])

@@ -24,6 +24,7 @@ class Limit:
 DEFAULT = Limit()
 # Of a quota so much is spent evenly, and the rest at once after a pause: together never more than the quota in any window.
 EVEN_SHARE = 0.95
+ENOUGH = 1 - 1e-6  # of a call, that a wait reckoned in fractions of seconds is over when it is
 
 
 class Budgets:
@@ -69,7 +70,7 @@ class Budgets:
             spent = {
                 name
                 for name, limit in self._limits.items()
-                if limit.calls and name in self._tokens and self._left(name, limit) < 1
+                if limit.calls and name in self._tokens and self._left(name, limit) < ENOUGH
             }
         return frozenset(busy | spent)
 
@@ -79,7 +80,7 @@ class Budgets:
             waits = [
                 (1 - left) / _rate(limit)
                 for name, limit in self._limits.items()
-                if limit.calls and name in self._tokens and (left := self._left(name, limit)) < 1
+                if limit.calls and name in self._tokens and (left := self._left(name, limit)) < ENOUGH
             ]
         return min(waits, default=None)
 
