@@ -23,6 +23,7 @@ DRAIN_SECONDS = 20.0
 READ_ONLY = "read_only"
 PAUSED = "paused"
 SURVEY_LIMIT = 1000
+SURVEY_PAGE = 50
 SURVEY_SECONDS = 1.5  # rotations in flight go on within three seconds of a start
 
 
@@ -216,19 +217,27 @@ class Engine:
         Bounded in number and time; what was not looked at here is looked at before its own first side effect."""
         try:
             self.review()
-            records = self._journal.records(limit=SURVEY_LIMIT)
+            names = self._to_survey()
         except JournalUnavailable as error:
             self._journal_lost(error)
             return
-        names = [
-            record.name
-            for record in records
-            if record.standing in {Standing.MANAGED, Standing.NEW, Standing.UNMANAGED} and record.rotation is None
-        ]
         # Threads of its own: a destination that hangs holds none that work on others.
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="survey")
         wait([pool.submit(self._survey_one, name) for name in names], timeout=SURVEY_SECONDS)
         pool.shutdown(wait=False, cancel_futures=True)
+
+    def _to_survey(self) -> list[str]:
+        """A page at a time: a thousand records at once are memory that is never given back."""
+        names: list[str] = []
+        after = ""
+        while len(names) < SURVEY_LIMIT and (page := self._journal.records(after=after, limit=SURVEY_PAGE)):
+            names += [
+                record.name
+                for record in page
+                if record.standing in {Standing.MANAGED, Standing.NEW, Standing.UNMANAGED} and record.rotation is None
+            ]
+            after = page[-1].name
+        return names
 
     def _survey_one(self, name: str) -> None:
         lease = self._journal.lease(name) if not self._stopping.is_set() else None
