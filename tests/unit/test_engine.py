@@ -186,7 +186,7 @@ def test_a_quota_is_waited_for(world: World, journal: Breaking) -> None:
     names = [f"cred-{number}" for number in range(4)]
     declare(journal, *(world.spec(name, policy=POLICY) for name in names))
     begun = world.clock.monotonic()
-    engine_of(world, journal, limits={"issuer": Limit(calls=2, seconds=60)}).run_once()
+    engine_of(world, journal, limits={"issuer": Limit(calls=2, seconds=60, at_once=1)}).run_once()
     assert world.book.count("mint") == len(names)
     assert world.clock.monotonic() > begun
 
