@@ -19,7 +19,7 @@ from rotatord.model import Evidence, Record, Rotation, Slot, Suspension, Verdict
 from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, parameters_of, read, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
-from rotatord.steps.verify import lost, overridden, override, publish_again, reasons, summary
+from rotatord.steps.verify import agreed, lost, overridden, override, publish_again, reasons, summary
 
 HOLD_WAIT_SECONDS = 30.0
 LOOK_AT_LEAST = timedelta(seconds=30)
@@ -28,7 +28,7 @@ LOOK_AT_LEAST = timedelta(seconds=30)
 def authorise(ctx: Context, record: Record) -> Unit:
     """From ``verified`` to ``completed``; stays verified, never revokes silently, while anything is missing."""
     gate: Gate = ctx.gate
-    record = yield from _timed(ctx, record)
+    record = agreed(ctx, (yield from _timed(ctx, record)))
     evidence = yield from evaluate(ctx, record, gate.authorise)
     result = verdict(evidence)
     rotation = open_rotation(record)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from rotatord import moves
-from rotatord.clock import elapsed
+from rotatord.clock import Instant, elapsed
 from rotatord.gates import Gate, evaluate, verdict
 from rotatord.model import Evidence, Record, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
@@ -14,6 +17,7 @@ def verify(ctx: Context, record: Record) -> Unit:
     """To ``verified`` forward, to ``discarding`` back, to ``completed`` for a repair; unknown waits, unhealthy fails."""
     rotation = open_rotation(record)
     gate: Gate = ctx.gate
+    record = agreed(ctx, record)
     evidence = yield from evaluate(ctx, record, gate.verify)
     result = verdict(evidence)
     unhealthy = any(item.facts.get("state") == "unhealthy" for item in evidence)
@@ -41,6 +45,18 @@ def verify(ctx: Context, record: Record) -> Unit:
         events.append(ctx.event(record, "rotation.completed", "done", rotation.subject, way=rotation.way.value))
         moved = moves.complete(record, ctx.plugins.issuer(rotation.plan.issuer).traits, ctx.now())
     return Done((yield from commit(moved, *events)))
+
+
+def agreed(ctx: Context, record: Record) -> Record:
+    """Waits of the gate whose clocks disagree by now (one was set, or the machine booted) begin anew: without that they
+    would never be over."""
+    rotation, now = open_rotation(record), ctx.instant()
+
+    def start(instant: Instant | None) -> Instant | None:
+        return now if instant is not None and elapsed(instant, now, timedelta(0)) is None else instant
+
+    written = tuple(replace(fact, instant=start(fact.instant)) for fact in rotation.written)
+    return changed(record, written=written, base_quiet=start(rotation.base_quiet))
 
 
 def override(ctx: Context, record: Record) -> str:
