@@ -31,11 +31,11 @@ def behind(world: World) -> None:
 
 def rebuilt(world: World) -> None:
     """The way back: one command, after which everything works as before."""
-    installation, alive = world.installation, world.corner.accessors()
+    installation, alive = world.installation, world.corner.mine()
     assert installation.ask("rebuild").returncode == 0
     installation.until_row(NAME, lambda row: row["standing"] == "managed", "be rebuilt")
     installation.until_quiet(NAME)
-    assert world.corner.accessors() == alive
+    assert world.corner.mine() == alive
     world.one_lives()
     installation.rotated(NAME)
     world.one_lives()
@@ -159,7 +159,7 @@ def test_a_value_changed_by_hand_is_kept_until_a_person_decides_for_ours(make_wo
         assert installation.ask("repair", NAME).returncode == 0
         world.one_lives()
         assert world.corner.alive(accessor)
-        assert world.corner.accessors() == before[0]
+        assert world.corner.mine() == before[0]
         installation.rotated(NAME)
         world.one_lives()
         assert world.corner.alive(accessor)
@@ -193,13 +193,13 @@ def test_a_deleted_value_comes_back(make_world: MakeWorld, how: str) -> None:
     world = make_world()
     with world.installation as installation:
         world.begin()
-        token, alive = world.token(), world.corner.accessors()
+        token, alive = world.token(), world.corner.mine()
         world.corner.server.call("DELETE", f"secret/{'data' if how == 'deleted' else 'metadata'}/{world.corner.name}/app")
         assert world.corner.document() == {}
         installation.command("inspect", NAME)
         installation.until(lambda: world.corner.document().get("TOKEN") == token, "publish it again")
         world.one_lives()
-        assert world.corner.accessors() == alive
+        assert world.corner.mine() == alive
 
 
 def test_a_value_deleted_everywhere_is_replaced(make_world: MakeWorld) -> None:
@@ -238,7 +238,7 @@ def test_a_value_at_first_contact(make_world: MakeWorld, ref: bool) -> None:
         assert world.seen() == before
         assert installation.ask("adopt", NAME, *(["--ref", accessor] if ref else [])).returncode == 0
         installation.until_quiet(NAME)
-        assert (world.corner.accessors(), world.token(), world.in_file()) == (before[0], token, token)
+        assert (world.corner.mine(), world.token(), world.in_file()) == (before[0], token, token)
         installation.rotated(NAME)
         world.one_lives()
         assert world.corner.alive(accessor) is not ref
