@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from rotatord.clock import Ids, SystemClock
-from rotatord.errors import Conflict, Retryable
+from rotatord.errors import Conflict, Invalid, Retryable
 from rotatord.gates import GATE
 from rotatord.model import (
     ConsumerSpec,
@@ -124,7 +124,7 @@ class MemoryIssuer(Line):
         return []
 
     def propose(self, request: MintRequest) -> Secret:
-        raise NotImplementedError(request.credential)
+        raise Invalid(f"this issuer chooses the values of {request.credential} itself")
 
     def mint(self, request: MintRequest, proposed: Secret | None) -> Minted:
         del proposed

@@ -13,6 +13,7 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.clock import elapsed
+from rotatord.durations import spell
 from rotatord.errors import NotFound
 from rotatord.gates import Gate, evaluate, verdict
 from rotatord.model import Evidence, Record, Rotation, Slot, Suspension, Verdict
@@ -145,7 +146,9 @@ def _settling(ctx: Context, record: Record, duration: timedelta) -> Wait | None:
         record = changed(record, suspension=replace(suspension, done_at=ctx.instant()))
     if passed:
         return None
-    return Wait(record, ctx.now() + duration, f"the base is suspended; looking for anything that misses it for {duration}")
+    return Wait(
+        record, ctx.now() + duration, f"the base is suspended; looking for anything that misses it for {spell(duration)}"
+    )
 
 
 def _clear_pending(ctx: Context, record: Record) -> Generator[Op, Any, None]:

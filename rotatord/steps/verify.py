@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from rotatord import moves
 from rotatord.clock import Instant, elapsed
+from rotatord.durations import spell
 from rotatord.gates import Gate, evaluate, verdict
 from rotatord.model import Evidence, Record, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
@@ -38,7 +39,9 @@ def verify(ctx: Context, record: Record) -> Unit:
         if not dwelt:
             kept = started if dwelt is False else ctx.instant()
             record = changed(record, healthy_since=kept)
-            return Wait(record, ctx.now() + rotation.plan.policy.poll, f"healthy; dwelling for {rotation.plan.policy.dwell}")
+            return Wait(
+                record, ctx.now() + rotation.plan.policy.poll, f"healthy; dwelling for {spell(rotation.plan.policy.dwell)}"
+            )
     events = [ctx.event(record, "verify", "done", rotation.subject, **summary(evidence))]
     moved = moves.succeed(record, ctx.now())
     if open_rotation(moved).state is State.COMPLETED:
@@ -67,7 +70,7 @@ def override(ctx: Context, record: Record) -> str:
         return rotation.accepted_risk
     late = rotation.hard_deadline is not None and ctx.now() >= rotation.hard_deadline
     if late and rotation.way is Way.FORWARD and moves.compromised(record, rotation.base):
-        return f"the base is compromised and was to die by {rotation.hard_deadline}"
+        return f"the base is compromised and was to die by {rotation.hard_deadline:%Y-%m-%d %H:%MZ}"
     return ""
 
 
