@@ -31,6 +31,9 @@ from rotatord.ports.consumer import (
 from rotatord.ports.consumer import (
     Published as Published,
 )
+from rotatord.ports.consumer import (
+    Restarts as Restarts,
+)
 from rotatord.ports.issuer import (
     Accepted as Accepted,
 )
@@ -57,6 +60,9 @@ from rotatord.ports.issuer import (
 )
 from rotatord.ports.issuer import (
     Preflight as Preflight,
+)
+from rotatord.ports.issuer import (
+    PrincipalScope as PrincipalScope,
 )
 from rotatord.ports.issuer import (
     ProbeAnswer as ProbeAnswer,

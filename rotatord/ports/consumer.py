@@ -17,6 +17,8 @@ class Published:
     rotation: str
     token: str  # unique per rotation and leg: reloading twice with one token is once
     at: datetime  # when the last destination was read back with it
+    # What ``Restarts.last_restart`` said right after the destinations were read back; "" where nobody asked.
+    restart_seen: str = ""
     # Hex HMAC-SHA256(Secret.canonical(), nonce) of the published secret; given to consumers whose ``possession`` is true.
     possession: Callable[[bytes], str] | None = field(default=None, repr=False, compare=False)
 
@@ -51,14 +53,30 @@ class Consumer(Protocol):
 
 
 @runtime_checkable
+class Restarts(Protocol):
+    """A consumer that reads anew by being restarted as a whole. Several credentials of one workload share a restart: each
+    waits ``gather`` seconds after it was published, and a restart that began after its own read-back, whoever caused it, is
+    not repeated: ``reload`` does nothing where :meth:`last_restart` is no longer ``published.restart_seen``."""
+
+    gather: float
+
+    def last_restart(self, published: Published) -> str:
+        """An opaque word, never empty, that changes with every restart and with nothing else (scaling, status). A restart
+        that is under way counts. Read-only."""
+        ...
+
+
+@runtime_checkable
 class Possession(Protocol):
     """A consumer or check that may ask for proof that an instance holds the secret itself, not only its label."""
 
     possession: bool  # True: it needs ``published.possession``
 
 
+@runtime_checkable
 class Health(Protocol):
-    """One health check of a consumer."""
+    """One health check of a consumer. A consumer that has this method too is its own first check (a rollout that is
+    stuck is unhealthy, one that is under way is unknown)."""
 
     timeout: float
 

@@ -154,6 +154,22 @@ class Suspend(Protocol):
 
 
 @runtime_checkable
+class PrincipalScope(Protocol):
+    """Where ``traits.scope_on`` is ``principal``: all versions share what the principal may do. The engine widens it before
+    mint to what every living version needs, and narrows it when those it replaced are dead; ``probe`` shows the whole."""
+
+    def widen(self, scopes: Sequence[JsonMap]) -> JsonMap:
+        """The smallest scope that grants everything that each of these grants. Pure; of one scope it is that scope, in the
+        form that ``probe`` shows. Raises Invalid where no scope can (two boundaries that cannot be joined)."""
+        ...
+
+    def set_scope(self, scope: JsonMap, parameters: JsonMap) -> None:
+        """Give the principal exactly this scope, foreign grants left alone. Absolute and idempotent; what it has too little
+        is added before what it has too much is removed. Raises Denied, NotFound, Invalid or Retryable."""
+        ...
+
+
+@runtime_checkable
 class LastUsed(Protocol):
     """When a version was last used by anybody but us; None when never."""
 

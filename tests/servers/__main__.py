@@ -11,9 +11,10 @@ import subprocess
 import sys
 
 from tests.servers.binaries import MissingError, install
+from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK
 from tests.servers.vault import VAULT
 
-PROGRAMS = {program.name: program for program in (VAULT,)}
+PROGRAMS = {program.name: program for program in (VAULT, KUBERNETES, ETCD, KWOK)}
 
 
 def main(words: list[str]) -> int:

@@ -27,13 +27,20 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class GoProgram:
-    """A server that is built from the module in ``tests/servers/NAME``."""
+    """A server that is built from the module in ``tests/servers/NAME``; ``beside`` are further programs of that module."""
 
     name: str
     version: str
     package: str
     build_flags: tuple[str, ...] = ()
     takes: str = "some minutes"
+    beside: tuple[tuple[str, str], ...] = ()  # (program, package), built in the same go
+    module: str = ""  # the module's directory where it is not called like the program
+
+    @property
+    def home(self) -> str:
+        """Its directory in the cache."""
+        return f"{self.module or self.name}-{self.version}"
 
     @property
     def remedy(self) -> str:
@@ -50,11 +57,17 @@ def cache_root() -> Path:
 
 
 def find(program: GoProgram) -> Path | None:
-    """The program on PATH or in the cache, or None; never builds."""
-    on_path = shutil.which(program.name)
+    """The program on PATH or in the cache, or None when it or one beside it is missing; never builds."""
+    places = [find_one(program, name) for name in (program.name, *(name for name, _ in program.beside))]
+    return places[0] if all(places) else None
+
+
+def find_one(program: GoProgram, name: str) -> Path | None:
+    """One of the module's programs by its name."""
+    on_path = shutil.which(name)
     if on_path:
         return Path(on_path)
-    cached = cache_root() / f"{program.name}-{program.version}" / program.name
+    cached = cache_root() / program.home / name
     return cached if os.access(cached, os.X_OK) else None
 
 
@@ -62,7 +75,7 @@ def install(program: GoProgram, say: Say) -> Path:
     """Find or build. Raises MissingError where there is no Go, CalledProcessError where the build fails."""
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{program.name}-{program.version}.lock"):
+    with _locked(root / f".{program.home}.lock"):
         found = find(program)
         if found:
             say(f"{program.name}: {found}")
@@ -83,14 +96,15 @@ def _build(program: GoProgram, go: str, root: Path, say: Say) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=f".build-{program.name}-", dir=root))
     try:
         module = scratch / "module"
-        shutil.copytree(HERE / program.name, module)
+        shutil.copytree(HERE / (program.module or program.name), module)
         made = scratch / "made"
         made.mkdir()
         own = {"GOPATH": str(scratch / "path"), "GOMODCACHE": str(scratch / "mod"), "GOCACHE": str(scratch / "cache")}
         flags = {"GOFLAGS": "-modcacherw", "GOWORK": "off", "CGO_ENABLED": "0"}
-        command = [go, "build", *program.build_flags, "-o", str(made / program.name), program.package]
-        subprocess.run(command, cwd=module, env={**os.environ, **own, **flags}, check=True)
-        place = root / f"{program.name}-{program.version}"
+        for name, package in ((program.name, program.package), *program.beside):
+            command = [go, "build", *program.build_flags, "-o", str(made / name), package]
+            subprocess.run(command, cwd=module, env={**os.environ, **own, **flags}, check=True)
+        place = root / program.home
         shutil.rmtree(place, ignore_errors=True)  # a place without the program is of no use
         made.rename(place)
     finally:
