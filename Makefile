@@ -30,7 +30,7 @@ check: setup ## format, lint, types, layers
 	@.venv/bin/lint-imports --no-logo
 
 unit: setup ## unit tests, memory contracts, short simulation: no network, no servers, under a minute
-	@ROTATORD_SEEDS=5 $(PYTEST) -m "not vault and not slow" tests/unit tests/contracts/test_fakes.py tests/contracts/test_journal.py \
+	@ROTATORD_SEEDS=5 $(PYTEST) -m "not vault and not kubernetes and not slow" tests/unit tests/contracts/test_fakes.py tests/contracts/test_journal.py \
 		tests/simulation/test_gate.py tests/simulation/test_seeds.py
 
 contracts: servers ## every port's contract, over memory and over the real servers
