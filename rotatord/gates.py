@@ -19,8 +19,9 @@ from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rota
 from rotatord.moves import mint_kills_base
 from rotatord.ops import Context, Op, ask, holds, open_rotation, parameters_of, passed, read, tell
 from rotatord.ports import Instance, LastUsed, Published
+from rotatord.steps.copies import lagging
 from rotatord.steps.publish import last_written
-from rotatord.steps.reload import describe, fact_of
+from rotatord.steps.reload import describe, fact_of, seen_of
 from rotatord.steps.slots import kind
 
 Found = Generator[Op, Any, list[Evidence]]
@@ -101,6 +102,19 @@ def _consumers(record: Record) -> list[ConsumerSpec]:
     return [consumer for consumer in rotation.plan.consumers if consumer.wave in waves]
 
 
+def copies_hold(ctx: Context, record: Record) -> Found:
+    """Every place that somebody else fills from a destination, and that a consumer reads, still holds the subject."""
+    _, subject = _subject(record)
+    facts = {consumer.name: fact_of(record, consumer) for consumer in _consumers(record)}
+    skipped = {name for name, fact in facts.items() if fact is not None and fact.skipped}
+    late = yield from lagging(ctx, record, [each for each in _consumers(record) if each.name not in skipped], subject)
+    found: list[Evidence] = []
+    for name, is_late in late.items():
+        detail = f"does not hold {subject.label}: whatever fills it is late or stopped" if is_late else f"holds {subject.label}"
+        found.append(_evidence(ctx, "copies_hold", f"copy {name}", Verdict.WAIT if is_late else Verdict.PASS, detail))
+    return found
+
+
 def consumers_proven(ctx: Context, record: Record) -> Found:
     """Every instance of every consumer runs on the subject: it attests it, started after it was published, or polls."""
     rotation, subject = _subject(record)
@@ -162,8 +176,8 @@ def _judge_one(
     elif instance.version is not None:
         detail = f"runs on {instance.version}, not yet on {published.label}"
     elif proof == "rollout":
-        before = _seen(record, consumer)
-        if before is not None and instance.id not in before and not instance.terminating:
+        before = seen_of(record, consumer)
+        if before is not None and instance.id not in before.instances and not instance.terminating:
             result, detail = Verdict.PASS, "started after the destination was read back"
         else:
             detail = "started before the destination was read back and may still hold the old version"
@@ -175,13 +189,6 @@ def _judge_one(
     return _evidence(ctx, "consumers_proven", name, result, detail, facts)
 
 
-def _seen(record: Record, consumer: ConsumerSpec) -> tuple[str, ...] | None:
-    """The instances that ran right after the destinations were read back; None when nobody looked."""
-    rotation = open_rotation(record)
-    looks = [item.instances for item in rotation.seen if item.consumer == consumer.name and item.leg == rotation.leg]
-    return looks[0] if looks else None
-
-
 def consumers_healthy(ctx: Context, record: Record) -> Found:
     """Every health check is healthy. Unknown is not healthy; a base that was unhealthy before is not asked for more."""
     rotation, subject = _subject(record)
@@ -191,7 +198,7 @@ def consumers_healthy(ctx: Context, record: Record) -> Found:
         if fact is not None and fact.skipped:
             continue
         for name, health in ctx.plugins.health(consumer):
-            published = yield from describe(ctx, record, None, subject)
+            published = yield from describe(ctx, record, None, subject, seen_of(record, consumer))
             state, detail = yield from tell(health, "health.check", partial(health.check, published))
             if state != "healthy" and (yield from _scaled_to_zero(ctx, record, consumer, published)):
                 found.append(_evidence(ctx, "consumers_healthy", f"{consumer.name}/{name}", Verdict.PASS, IDLE))
@@ -289,6 +296,7 @@ def base_idle(ctx: Context, record: Record) -> Found:
 
 VERIFY = (
     Check("destinations_hold", destinations_hold),
+    Check("copies_hold", copies_hold),
     Check("consumers_proven", consumers_proven),
     Check("consumers_healthy", consumers_healthy),
 )

@@ -223,7 +223,8 @@ def _still_held(ctx: Context, record: Record, version: Version) -> Generator[Op,
     names = ctx.plugins.issuer(version.issuer).traits.fields
     specs = [record.spec] + ([record.rotation.plan] if record.rotation else [])
     places = {destination.id: destination for spec in specs for destination in spec.destinations}
-    for destination in places.values():
+    copies = {copy.id: copy for spec in specs for consumer in spec.consumers for copy in consumer.copies}
+    for destination in (copies | places).values():
         held = yield from read(ctx.plugins.backend(destination.backend), destination, Slot.CURRENT)
         # Of an orphan no value is known: there the marker tells, in case the journal is older than the world.
         by_marker = held.marker is not None and held.marker.installation == ctx.installation and held.marker.ref == version.ref

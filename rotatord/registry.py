@@ -115,8 +115,10 @@ class Registry:
         return cast(Consumer, self._check(CONSUMERS, spec.type, settings))
 
     def health(self, consumer: ConsumerSpec) -> Sequence[tuple[str, Health]]:
-        """Its health checks, each with its type."""
-        return [(spec.type, self.health_check(spec)) for spec in consumer.health]
+        """Its health checks, each with its type; first itself, where it can tell its own health (a rollout)."""
+        plugin = self.consumer(consumer)
+        own = [(consumer.type, plugin)] if isinstance(plugin, Health) else []
+        return own + [(spec.type, self.health_check(spec)) for spec in consumer.health]
 
     def health_check(self, spec: HealthSpec) -> Health:
         """One health check as declared."""

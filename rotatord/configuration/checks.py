@@ -122,6 +122,29 @@ def destinations(context: Context, spec: Spec) -> Iterator[Trouble]:
                 yield Trouble((*where, "keys"), what)
 
 
+def copies(context: Context, spec: Spec) -> Iterator[Trouble]:
+    """What is only read in a destination's stead is well formed, and is no destination itself."""
+    issuer = context.issuer(spec.issuer)
+    own = {destination.id for destination in spec.destinations}
+    for number, consumer in enumerate(spec.consumers):
+        for index, copy in enumerate(consumer.copies):
+            where: Where = ("consumers", number, "copies", index)
+            backends = context.head.names("backends")
+            if copy.backend not in backends:
+                what = f"there is no backend {copy.backend!r}"
+                yield Trouble((*where, "backend"), what, nearest(copy.backend, backends))
+            if copy.id in own:
+                yield Trouble(where, f"{copy.id} is a destination of this credential: it is read back already, and is no copy")
+            backend = context.backend(copy.backend)
+            if backend is not None:
+                yield from (Trouble(where, sentence) for sentence in backend.check(copy))
+            known = issuer.traits.fields if issuer is not None else ()
+            for key, value in copy.keys.items() if issuer is not None else ():
+                for name in sorted(fields_of.fields_in(value) - frozenset(known)):
+                    what = f"issuer {spec.issuer!r} has no field {name!r} (it has {', '.join(known)})"
+                    yield Trouble((*where, "keys", key), what, nearest(name, known))
+
+
 def documents(context: Context, spec: Spec) -> Iterator[Trouble]:
     """No document is written twice; where a backend keeps ownership per key, no key is."""
     for index, destination in enumerate(spec.destinations):
@@ -181,7 +204,7 @@ def requirements(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: AR
             yield Trouble(("labels",), f"policy {policy!r} requires the label {label!r}")
 
 
-CHECKS: tuple[Check, ...] = (references, scope, strategy, destinations, documents, consumers, requirements)
+CHECKS: tuple[Check, ...] = (references, scope, strategy, destinations, copies, documents, consumers, requirements)
 
 
 def troubles(context: Context, spec: Spec, raw: Any) -> list[Trouble]:

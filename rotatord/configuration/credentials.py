@@ -113,6 +113,10 @@ class Builder:
             health=tuple(check for check in health if check is not None),
             refresh_within=section.refresh_within,
             wave=section.wave,
+            copies=tuple(
+                Destination(backend=sys.intern(copy.backend), address=plain(copy.model_extra), keys=copy.keys)
+                for copy in section.copies
+            ),
         )
 
 

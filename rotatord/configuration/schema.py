@@ -18,7 +18,7 @@ from rotatord.model import Window
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$"
 CREDENTIALS = "credentials"
-OWN_CONSUMER_KEYS = frozenset({"type", "name", "health", "refresh_within", "wave"})
+OWN_CONSUMER_KEYS = frozenset({"type", "name", "health", "refresh_within", "wave", "copies"})
 OWN_DESTINATION_KEYS = frozenset({"backend", "keys", "version_key", "wave"})
 NOTICE_KINDS = ("halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only")
 
@@ -241,6 +241,17 @@ class DestinationSection(BaseModel):
     wave: int = Field(default=0, ge=0, le=100, description="waves are published, reloaded and verified one after the other")
 
 
+class CopySection(BaseModel):
+    """One place that somebody else keeps equal to a destination; only ever read. All other keys are its address."""
+
+    model_config = ConfigDict(extra="allow")
+
+    backend: str = Field(description="the backend through which it is read", examples=["cluster"])
+    keys: dict[str, str] = Field(
+        default={}, description="key in the document: field of the secret", examples=[{"TOKEN": "token"}]
+    )
+
+
 class ConsumerSection(BaseModel):
     """Who reads a destination. All other keys belong to the consumer's plugin."""
 
@@ -257,6 +268,12 @@ class ConsumerSection(BaseModel):
         default=None, description="it reads anew by itself within this time", examples=["1m"]
     )
     wave: int = Field(default=0, ge=0, le=100, description="the wave in which it is reloaded")
+    copies: list[CopySection] = Field(
+        default=[],
+        description="places that something else (External Secrets Operator, Vault Secrets Operator, a CSI driver) fills from a "
+        "destination and that it reads; read back before anything restarts or counts as proof",
+        examples=[[{"backend": "cluster", "namespace": "dns", "name": "dns-token", "keys": {"TOKEN": "token"}}]],
+    )
 
 
 class CredentialSection(Section):

@@ -90,6 +90,7 @@ class ConsumerSpec:
     health: tuple[HealthSpec, ...] = ()
     refresh_within: timedelta | None = None
     wave: int = 0
+    copies: tuple[Destination, ...] = ()  # what it reads in place of the destination, filled by somebody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

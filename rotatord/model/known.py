@@ -91,6 +91,7 @@ class Seen:
     consumer: str
     leg: int
     instances: tuple[str, ...]
+    restart: str = ""  # the mark of its last restart at that moment, of those that are restarted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,9 @@ from rotatord.ports.consumer import (
     Consumer as Consumer,
 )
 from rotatord.ports.consumer import (
+    ConsumerPreflight as ConsumerPreflight,
+)
+from rotatord.ports.consumer import (
     Health as Health,
 )
 from rotatord.ports.consumer import (

@@ -53,6 +53,14 @@ class Consumer(Protocol):
 
 
 @runtime_checkable
+class ConsumerPreflight(Protocol):
+    """Read-only look at the live consumer before anything is touched: could a reload succeed and be proven at all?
+    Sentences; empty is fine. Minting waits until there is none."""
+
+    def preflight(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Restarts(Protocol):
     """A consumer that reads anew by being restarted as a whole. Several credentials of one workload share a restart: each
     waits ``gather`` seconds after it was published, and a restart that began after its own read-back, whoever caused it, is

@@ -9,12 +9,14 @@ from typing import Any
 from rotatord.model import Reason, Record, Slot
 from rotatord.ops import Call, Context, Failed, Op, Stop, Wait, ask, open_rotation, read, soon, tell
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import BackendPreflight, Issuer, Preflight, Published
+from rotatord.ports import BackendPreflight, ConsumerPreflight, Issuer, Preflight, Published
+from rotatord.steps.copies import lagging
 from rotatord.steps.inspect import behind
 from rotatord.steps.slots import Kind, kind
 
 DRIFT_WAIT_SECONDS = 60.0
 CAP_WAIT_SECONDS = 10.0
+CONSUMER_WAIT_SECONDS = 15.0
 
 
 def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record | Wait | Failed | Stop]:
@@ -34,6 +36,8 @@ def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any
         return stopped
     if problems:
         return Failed(record, "preflight: " + "; ".join(problems))
+    if rotation.reason is not Reason.COMPROMISED and (why := (yield from _consumers(ctx, record))):
+        return Wait(record, soon(ctx, CONSUMER_WAIT_SECONDS), why)
     if full := _cap_reached(record, issuer):
         return Wait(record, soon(ctx, CAP_WAIT_SECONDS), full)
     if rotation.base is not None and rotation.base_healthy is None:
@@ -59,6 +63,26 @@ def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[s
             why = f"{destination.id} was changed by somebody else: `repair` writes ours back, `adopt` takes over theirs"
             return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
     return None
+
+
+def _consumers(ctx: Context, record: Record) -> Generator[Op, Any, str]:
+    """Why no rotation could be proven at the consumers as they are now; "" when one could. What copies for them is asked
+    for the base: what does not even hold that will not bring the new version either."""
+    rotation = open_rotation(record)
+    problems: list[str] = []
+    for consumer in rotation.plan.consumers:
+        plugin = ctx.plugins.consumer(consumer)
+        if isinstance(plugin, ConsumerPreflight):
+            answer = yield from tell(plugin, "consumer.preflight", plugin.preflight, name=consumer.name)
+            problems.extend(f"consumer {consumer.name}: {sentence}" for sentence in answer)
+    if rotation.base is not None:
+        late = yield from lagging(ctx, record, rotation.plan.consumers, rotation.base)
+        problems.extend(
+            f"the copy {name} does not hold the current version: whatever fills it is late or stopped"
+            for name, is_late in late.items()
+            if is_late
+        )
+    return "; ".join(problems)
 
 
 def _cap_reached(record: Record, issuer: Issuer) -> str:

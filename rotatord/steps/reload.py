@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from rotatord import moves
+from rotatord.durations import spell
 from rotatord.model import ConsumerSpec, Record, Reloaded, Seen, Slot, Version
-from rotatord.ops import Context, Done, Op, Unit, commit, open_rotation, tell
+from rotatord.ops import Context, Done, Op, Unit, Wait, commit, left, open_rotation, passed, tell
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import Consumer, Published
+from rotatord.ports import Consumer, Published, Restarts
+from rotatord.steps.copies import lagging, noted, waiting_for
 from rotatord.steps.publish import last_written
 from rotatord.steps.slots import fields_at
 
@@ -25,7 +28,9 @@ def reload(ctx: Context, record: Record) -> Unit:
     consumers = [consumer for consumer in rotation.plan.consumers if consumer.wave == wave]
     missing = [consumer for consumer in consumers if fact_of(record, consumer) is None]
     if missing:
-        record = yield from _look_around(ctx, record, missing, subject)
+        if late := waiting_for((yield from lagging(ctx, record, missing, subject))):
+            return Wait(record, ctx.now() + rotation.plan.policy.poll, late)
+        record = yield from _look_around(ctx, noted(ctx, record, missing), missing, subject)
         facts = tuple(Reloaded(consumer=c.name, leg=rotation.leg, intended_at=ctx.now()) for c in missing)
         record = changed(record, reloaded=(*open_rotation(record).reloaded, *facts))
         names = [consumer.name for consumer in missing]
@@ -36,7 +41,9 @@ def reload(ctx: Context, record: Record) -> Unit:
         if fact.done_at is not None or fact.skipped:
             continue
         plugin = ctx.plugins.consumer(consumer)
-        published = yield from describe(ctx, record, plugin, subject)
+        if waiting := _gathering(ctx, record, plugin):
+            return waiting
+        published = yield from describe(ctx, record, plugin, subject, seen_of(record, consumer))
         yield from tell(plugin, "consumer.reload", partial(plugin.reload, published), effect=True, name=consumer.name)
         record = _with_fact(record, replace(fact, done_at=ctx.now()))
         event = ctx.event(record, "reload", "done", subject, consumer=consumer.name)
@@ -47,17 +54,45 @@ def reload(ctx: Context, record: Record) -> Unit:
 
 
 def _look_around(ctx: Context, record: Record, consumers: list[ConsumerSpec], subject: Version) -> Generator[Op, Any, Record]:
-    """Note who runs now, after the destinations were read back: only who is not among them has surely read anew."""
+    """Note who runs now, after the destinations were read back: only who is not among them has surely read anew. The mark
+    of the last restart is taken after that, so that whoever a later restart starts is not among them."""
     for consumer in consumers:
         plugin = ctx.plugins.consumer(consumer)
-        if plugin.evidence != "rollout":
+        if plugin.evidence != "rollout" and not isinstance(plugin, Restarts):
             continue
         published = yield from describe(ctx, record, plugin, subject)
-        instances = yield from tell(plugin, "consumer.instances", partial(plugin.instances, published))
+        instances = yield from tell(plugin, "consumer.instances", partial(plugin.instances, published), name=consumer.name)
+        restart = ""
+        if isinstance(plugin, Restarts):
+            mark = partial(plugin.last_restart, published)
+            restart = yield from tell(plugin, "consumer.last_restart", mark, name=consumer.name)
         rotation = open_rotation(record)
-        seen = Seen(consumer=consumer.name, leg=rotation.leg, instances=tuple(sorted(item.id for item in instances)))
+        ids = tuple(sorted(item.id for item in instances))
+        seen = Seen(consumer=consumer.name, leg=rotation.leg, instances=ids, restart=restart)
         record = changed(record, seen=(*rotation.seen, seen))
     return record
+
+
+def _gathering(ctx: Context, record: Record, plugin: Consumer) -> Wait | None:
+    """A short wait before a restart, in which other credentials of the same consumer are published too: they share it."""
+    written = last_written(record)
+    if not isinstance(plugin, Restarts) or written is None or written.instant is None:
+        return None
+    gather = timedelta(seconds=plugin.gather)
+    over, start = passed(ctx, written.instant, gather)
+    if over:
+        return None
+    if start != written.instant:  # a clock was set: counted anew
+        facts = tuple(replace(fact, instant=start) if fact == written else fact for fact in open_rotation(record).written)
+        record = changed(record, written=facts)
+    why = f"other credentials of the same consumer may join its restart for {spell(gather)}"
+    return Wait(record, left(ctx, start, gather), why)
+
+
+def seen_of(record: Record, consumer: ConsumerSpec) -> Seen | None:
+    """What was seen of it right after the destinations of the present leg were read back; None when nobody looked."""
+    rotation = open_rotation(record)
+    return next((item for item in rotation.seen if item.consumer == consumer.name and item.leg == rotation.leg), None)
 
 
 def fact_of(record: Record, consumer: ConsumerSpec) -> Reloaded | None:
@@ -72,7 +107,9 @@ def _with_fact(record: Record, fact: Reloaded) -> Record:
     return changed(record, reloaded=facts)
 
 
-def describe(ctx: Context, record: Record, consumer: Consumer | None, subject: Version) -> Generator[Op, Any, Published]:
+def describe(
+    ctx: Context, record: Record, consumer: Consumer | None, subject: Version, seen: Seen | None = None
+) -> Generator[Op, Any, Published]:
     """What consumers and checks are told: never the value, but where asked a way to check that an instance has it."""
     rotation = open_rotation(record)
     written = last_written(record)
@@ -87,5 +124,6 @@ def describe(ctx: Context, record: Record, consumer: Consumer | None, subject: V
         rotation=rotation.id,
         token=f"{rotation.id}.{rotation.leg}",
         at=written.at if written else rotation.since,
+        restart_seen=seen.restart if seen is not None else "",
         possession=possession,
     )

