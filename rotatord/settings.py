@@ -28,8 +28,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] | None = Field(default=None, description="as `log: {format}`")
     socket: str | None = Field(default=None, description="as `api: {socket}`")
     tcp_listen: str | None = Field(default=None, description="as `api: {listen}`, written host:port")
+    probes_listen: str | None = Field(default=None, description="as `api: {probes}`, written host:port")
 
-    @field_validator("tcp_listen")
+    @field_validator("tcp_listen", "probes_listen")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
@@ -61,6 +62,8 @@ class Settings(BaseSettings):
             changes["socket"] = self.socket
         if self.tcp_listen is not None:
             changes["listen"] = _parsed(self.tcp_listen)
+        if self.probes_listen is not None:
+            changes["probes"] = _parsed(self.probes_listen)
         if not changes:
             return section
         try:

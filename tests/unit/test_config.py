@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rotatord import config
+from rotatord.api.settings import Address
 from rotatord.configuration import literals, manual
 from rotatord.configuration.schema import ConsumerSection, CredentialSection, DestinationSection, HeadSection, PolicySection
 from rotatord.errors import ConfigError, Problem
@@ -542,8 +543,10 @@ def test_the_environment_overrides_the_file(write: Write, monkeypatch: pytest.Mo
     monkeypatch.setenv("ROTATORD_STATE_DIR", "/env/state")
     monkeypatch.setenv("ROTATORD_LOG_LEVEL", "debug")
     monkeypatch.setenv("ROTATORD_SOCKET", "/env/sock")
-    path = write("state_dir: /file/state\n" + GOOD)
+    monkeypatch.setenv("ROTATORD_PROBES_LISTEN", "[::]:8080")
+    path = write("state_dir: /file/state\napi: {probes: {port: 1}}\n" + GOOD)
     loaded = config.load(path, settings=Settings.from_environment(), find=find)
+    assert loaded.api.probes == Address(host="::", port=8080)
     assert (loaded.state_dir, loaded.log.level, loaded.api.socket) == ("/env/state", "debug", "/env/sock")
     assert config.load(path, find=find).state_dir == "/file/state"
 
