@@ -9,7 +9,7 @@ from functools import partial
 from rotatord.api.service import Finding
 from rotatord.errors import OutsideError, Retryable
 from rotatord.model import ConsumerSpec, Destination, Slot, Spec
-from rotatord.ports import BackendPreflight, Health, Plugins, Preflight, Published
+from rotatord.ports import BackendPreflight, ConsumerPreflight, Health, Plugins, Preflight, Published
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -25,9 +25,23 @@ def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
         yield _look(f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination))
     published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
     for consumer in spec.consumers:
+        yield from _before(spec, consumer, plugins)
         if _has_instances(consumer, plugins):
             yield _look(f"{spec.name}: consumer {consumer.name}", partial(_instances, plugins, consumer, published))
         yield from _healths(spec, consumer, plugins, published)
+
+
+def _before(spec: Spec, consumer: ConsumerSpec, plugins: Plugins) -> Iterator[Finding]:
+    """Whether a reload could be proven at all, and whether the copies that it reads can be read."""
+    try:
+        plugin = plugins.consumer(consumer)
+    except OutsideError as error:
+        yield Finding(subject=f"{spec.name}: consumer {consumer.name}", ok=False, detail=str(error))
+        return
+    if isinstance(plugin, ConsumerPreflight):
+        yield _look(f"{spec.name}: reload of {consumer.name}", plugin.preflight)
+    for copy in consumer.copies:
+        yield _look(f"{spec.name}: copy {copy.id}", partial(_place, plugins, copy, written=False))
 
 
 def _has_instances(consumer: ConsumerSpec, plugins: Plugins) -> bool:
@@ -58,9 +72,11 @@ def _healthy(subject: str, health: Health, published: Published) -> Finding:
     return Finding(subject=subject, ok={"healthy": True, "unhealthy": False}.get(state), detail=detail)
 
 
-def _place(plugins: Plugins, destination: Destination) -> Sequence[str]:
+def _place(plugins: Plugins, destination: Destination, *, written: bool = True) -> Sequence[str]:
     backend = plugins.backend(destination.backend)
-    backend.read(destination, Slot.CURRENT)
+    held = backend.read(destination, Slot.CURRENT)
+    if not written:
+        return ["nobody has filled it yet"] if held.empty else []
     return list(backend.preflight(destination)) if isinstance(backend, BackendPreflight) else []
 
 

@@ -36,6 +36,7 @@ from rotatord.steps.prove import prove
 from rotatord.steps.publish import publish
 from rotatord.steps.reload import reload
 from rotatord.steps.renew import contain, renew
+from rotatord.steps.rescope import rescope
 from rotatord.steps.verify import verify
 from rotatord.work import LOOK_AGAIN, Kind, Work, choose, next_due
 
@@ -190,6 +191,9 @@ class Saga:
             case Kind.PLAN:
                 assert work.due is not None
                 return plan(ctx, record, work.due)
+            case Kind.RESCOPE:
+                assert work.grant is not None
+                return rescope(ctx, record, work.grant)
             case Kind.REPAIR:
                 return plan_repair(ctx, record)
             case Kind.END_REPAIR:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from rotatord import policy
+from rotatord import policy, principals
 from rotatord.clock import Instant
 from rotatord.durations import spell
 from rotatord.machine import TABLE, Place, Row
@@ -26,7 +26,8 @@ STATUS_FIELDS: dict[str, str] = {
     "state": (
         "the state of the open rotation (`planned`, `staged`, `proven`, `published`, `reloaded`, `verified`, "
         "`discarding`), or `halted`; "
-        "without one: `quiet`, `revoking` (old versions still have to die), `expired`, `empty` (no version yet), "
+        "without one: `quiet`, `revoking` (old versions still have to die), "
+        "`narrowing` (the principal still may do what an ended version needed), `expired`, `empty` (no version yet), "
         "or the standing where that is not `managed`"
     ),
     "standing": "`new`, `unmanaged`, `managed`, `behind`, `forgotten` or `retired`",
@@ -101,7 +102,9 @@ def state_of(record: Record, now: datetime) -> str:
         return "empty"
     if record.current.expires_at is not None and record.current.expires_at <= now:
         return "expired"
-    return "revoking" if record.ledger else "quiet"
+    if record.ledger:
+        return "revoking"
+    return "quiet" if principals.stale(record) is None else "narrowing"
 
 
 def row_of(rotation: Rotation) -> Row | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from rotatord import policy
-from rotatord.model import Debt, LeakMark, Reason, Record, Rotation, Standing, Version, Way
+from rotatord import policy, principals
+from rotatord.model import Debt, Grant, LeakMark, Reason, Record, Rotation, Standing, Version, Way
 
 LOOK_AGAIN = timedelta(minutes=5)  # at something that is due but blocked for an unknown time
 
@@ -28,6 +28,7 @@ class Kind(StrEnum):
     RENEW = "renew"
     LEDGER = "ledger"
     STEP = "step"
+    RESCOPE = "rescope"
     PLAN = "plan"
     REPAIR = "repair"
     END_REPAIR = "end_repair"
@@ -42,6 +43,7 @@ class Work:
     debt: Debt | None = None
     version: Version | None = None
     mark: LeakMark | None = None
+    grant: Grant | None = None
     due: policy.Due | None = None
 
 
@@ -57,7 +59,7 @@ def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, fr
         return Work(Kind.INSPECT)
     if read_only or record.standing in {Standing.NEW, Standing.UNMANAGED, Standing.BEHIND}:
         return None
-    for pick in (_contain, _renew, _turn, _plan, _repair, _alarm):
+    for pick in (_contain, _renew, _turn, _rescope, _plan, _repair, _alarm):
         work = pick(record, now, freeze)
         if work is not None and not _troubled(record, work.kind, now):
             return work
@@ -131,6 +133,14 @@ def _turn(record: Record, now: datetime, freeze: str) -> Work | None:
 def _ends_repair(repair: Rotation, due: policy.Due) -> bool:
     """A rotation publishes everywhere itself. A repair that halted gives way to any."""
     return repair.halt is not None or due.reason in {Reason.COMPROMISED, Reason.EXPIRING, Reason.DUE}
+
+
+def _rescope(record: Record, now: datetime, freeze: str) -> Work | None:
+    """A principal that may do more than its living versions need is narrowed."""
+    grant = principals.stale(record)
+    if freeze or grant is None or (grant.due_at is not None and grant.due_at > now):
+        return None
+    return Work(Kind.RESCOPE, grant=grant)
 
 
 def _plan(record: Record, now: datetime, freeze: str) -> Work | None:
@@ -215,6 +225,11 @@ def _ledger_at(record: Record, now: datetime) -> datetime | None:
     return min((debt.due_at for debt in record.ledger), default=None)
 
 
+def _rescope_at(record: Record, now: datetime) -> datetime | None:
+    grant = principals.stale(record)
+    return None if grant is None else _delayed(record, Kind.RESCOPE, max(grant.due_at or now, now))
+
+
 def _renew_at(record: Record, now: datetime) -> datetime | None:
     if record.standing is Standing.RETIRED:
         return None
@@ -250,6 +265,7 @@ _TIMES: tuple[Callable[[Record, datetime], datetime | None], ...] = (
     _asked_at,
     _rotation_at,
     _ledger_at,
+    _rescope_at,
     _renew_at,
     _plan_at,
     _repair_at,

@@ -31,6 +31,9 @@ from rotatord.model.known import (
     Evidence as Evidence,
 )
 from rotatord.model.known import (
+    Grant as Grant,
+)
+from rotatord.model.known import (
     Halt as Halt,
 )
 from rotatord.model.known import (

@@ -105,6 +105,19 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a principal was told to cover, where scopes sit on principals; intent first."""
+
+    issuer: str
+    parameters: JsonMap
+    scopes: tuple[JsonMap, ...]  # of all versions that it had to serve
+    asked: Instant  # when the last call was about to be made
+    open: bool = True  # it is not answered
+    loose: Instant | None = None  # an earlier call with the same scopes that was never answered and may still land
+    due_at: datetime | None = None  # when to try again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What one check saw, in words and facts that may be shown."""
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from rotatord.clock import Instant
 from rotatord.model.declared import Spec
-from rotatord.model.known import Drift, MintIntent, Rotation, Summary, Version
+from rotatord.model.known import Drift, Grant, MintIntent, Rotation, Summary, Version
 from rotatord.model.words import JsonMap, Owing, Reason, Standing
 
 
@@ -108,6 +108,7 @@ class Record:
     rotation: Rotation | None = None
     last: Summary | None = None
     ledger: tuple[Debt, ...] = ()
+    grants: tuple[Grant, ...] = ()  # of principals, where scopes sit on them
     holds: tuple[Hold, ...] = ()
     leaks: tuple[LeakMark, ...] = ()
     asked: Asked | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from rotatord import moves
+from rotatord import moves, principals
 from rotatord.clock import Instant
 from rotatord.errors import Conflict, Retryable
 from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
@@ -33,6 +33,7 @@ from rotatord.ops import with_rotation as changed
 from rotatord.ports import Held, Issuer, Minted, MintRequest, Query
 from rotatord.secret import Secret, digests
 from rotatord.steps.preflight import preflight
+from rotatord.steps.rescope import set_scope
 
 OVERWRITE_TRIES = 3
 SEARCH_WAIT_SECONDS = 5.0
@@ -58,7 +59,17 @@ def mint(ctx: Context, record: Record) -> Unit:
     early = yield from preflight(ctx, record, issuer)
     if not isinstance(early, Record):
         return early
-    return (yield from _mint_one(ctx, early, issuer))
+    widened = yield from _widen(ctx, early)
+    if isinstance(widened, Wait):
+        return widened
+    return (yield from _mint_one(ctx, widened, issuer))
+
+
+def _widen(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
+    """Where the scope sits on the principal: cover what lives and what comes, before it comes."""
+    plan = open_rotation(record).plan
+    scopes = principals.with_scope(principals.living(record, plan.issuer, plan.parameters), plan.scope)
+    return (yield from set_scope(ctx, record, plan.issuer, plan.parameters, scopes))
 
 
 def _open_intent(rotation: Rotation) -> MintIntent | None:

@@ -34,12 +34,12 @@ def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any
     stopped = yield from _destinations(ctx, record, issuer, problems)
     if stopped is not None:
         return stopped
+    if full := _cap_reached(record, issuer):  # first: what we owe there may be what the issuer complains of
+        return Wait(record, soon(ctx, CAP_WAIT_SECONDS), full)
     if problems:
         return Failed(record, "preflight: " + "; ".join(problems))
     if rotation.reason is not Reason.COMPROMISED and (why := (yield from _consumers(ctx, record))):
         return Wait(record, soon(ctx, CONSUMER_WAIT_SECONDS), why)
-    if full := _cap_reached(record, issuer):
-        return Wait(record, soon(ctx, CAP_WAIT_SECONDS), full)
     if rotation.base is not None and rotation.base_healthy is None:
         healthy = yield from _base_healthy(ctx, record)
         record = changed(record, base_healthy=healthy)
@@ -48,10 +48,11 @@ def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any
 
 def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[str]) -> Generator[Op, Any, Wait | Stop | None]:
     plan = open_rotation(record).plan
-    for destination in plan.destinations:
+    for number, destination in enumerate(plan.destinations):
         backend = ctx.plugins.backend(destination.backend)
         if isinstance(backend, BackendPreflight):
-            answer = yield Call("backend.preflight", partial(backend.preflight, destination), backend.timeout)
+            look = partial(backend.preflight, destination, home=number == 0)
+            answer = yield Call("backend.preflight", look, backend.timeout)
             problems.extend(answer)
         held = yield from read(backend, destination, Slot.CURRENT)
         seen = kind(ctx, record, held, issuer.traits.fields)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from rotatord import moves
+from rotatord import moves, principals
 from rotatord.errors import NotFound
 from rotatord.model import JsonMap, Record, Slot, Version, Way
 from rotatord.ops import (
@@ -26,7 +26,7 @@ from rotatord.ops import (
     soon,
 )
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import Accepted, Inconclusive, Issuer, ProbeAnswer, Suspend
+from rotatord.ports import Accepted, Inconclusive, Issuer, PrincipalScope, ProbeAnswer, Suspend
 from rotatord.secret import Secret
 from rotatord.steps.slots import fields_at, find_fields
 
@@ -70,12 +70,21 @@ def _prove_new(ctx: Context, record: Record) -> Unit:
         return Wait(record, soon(ctx, INCONCLUSIVE_WAIT_SECONDS), f"the probe is inconclusive: {answer.why}")
     if not isinstance(answer, Accepted):
         return Failed(record, f"the issuer refuses the new version: {answer.why}")
-    if problem := parity(rotation.plan.scope, answer, issuer, new):
+    if problem := parity(_expected(record, issuer), answer, issuer, new):
         return Failed(record, problem)
     proven = replace(new, accepted=True, expires_at=new.expires_at or answer.expires_at)
     record = moves.succeed(changed(record, new=proven), ctx.now())
     record = yield from commit(record, ctx.event(record, "prove", "done", proven, scope=answer.scope))
     return Done(record)
+
+
+def _expected(record: Record, issuer: Issuer) -> JsonMap:
+    """The scope to be seen: the one asked for, or where it sits on the principal what all its versions need together."""
+    plan = open_rotation(record).plan
+    grant = principals.grant_of(record, plan.issuer, plan.parameters)
+    if grant is None or not isinstance(issuer, PrincipalScope):
+        return plan.scope
+    return issuer.widen(list(grant.scopes))
 
 
 def parity(asked: JsonMap, answer: Accepted, issuer: Issuer, version: Version) -> str:

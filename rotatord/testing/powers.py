@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from rotatord.model import JsonMap
 from rotatord.ports import LiveRef
-from rotatord.testing.issuer import FakeIssuer
+from rotatord.secret import Secret
+from rotatord.testing.issuer import FakeIssuer, FakeVersion
 
 
 class CanSuspend(FakeIssuer):
@@ -65,6 +67,52 @@ class CanRenew(FakeIssuer):
             return version.expires_at, self._renew_at(version)
 
 
+class ScopesOnPrincipal(FakeIssuer):
+    """What a version may do is what its principal may do: a use that needs more is refused. Scopes are lists of words."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.principals: dict[str, JsonMap] = {}
+
+    def widen(self, scopes: Sequence[JsonMap]) -> JsonMap:
+        keys = sorted({key for scope in scopes for key in scope})
+        return {key: sorted({word for scope in scopes for word in _words(scope.get(key))}) for key in keys}
+
+    def set_scope(self, scope: JsonMap, parameters: JsonMap) -> None:
+        self._enter("set_scope")
+        with self._lock:
+            principal = str(parameters.get("principal", ""))
+            for version in self.versions.values():
+                if self._principal(version) == principal and not self.covers(scope, version.request.scope):
+                    self._judge("revoke", version)
+            self.principals[principal] = scope
+
+    def use(self, value: Secret | str) -> bool:
+        version = self._holder(value)
+        if version is not None and not self.covers(self.held(version.request.parameters), version.request.scope):
+            return False
+        return super().use(value)
+
+    def held(self, parameters: JsonMap) -> JsonMap:
+        """What a principal may do now."""
+        return self.principals.get(str(parameters.get("principal", "")), {})
+
+    def covers(self, held: JsonMap, needed: JsonMap) -> bool:
+        return all(_words(needed[key]) <= _words(held.get(key)) for key in needed)
+
+    def _principal(self, version: FakeVersion) -> str:
+        return str(version.request.parameters.get("principal", ""))
+
+    def _visible_scope(self, version: FakeVersion) -> JsonMap | None:
+        return dict(self.held(version.request.parameters))
+
+
+def _words(value: object) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    return frozenset(map(str, value)) if isinstance(value, list | tuple) else frozenset({str(value)})
+
+
 class EndsSessions(FakeIssuer):
     """Sessions opened with a version, which outlive it unless ended. ``open_session`` opens one."""
 
@@ -97,3 +145,7 @@ class SuspendingIssuer(CanSuspend):
 
 class FullIssuer(CanSuspend, TellsLastUse, TellsInventory, CanRenew, EndsSessions, LooksAhead):
     """All optional powers."""
+
+
+class PrincipalIssuer(ScopesOnPrincipal, CanSuspend, TellsLastUse):
+    """Two versions of one principal, without labels, that share what it may do: as IAM users are."""

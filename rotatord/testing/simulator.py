@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from rotatord import react
+from rotatord import principals, react
 from rotatord.commands import parse
 from rotatord.engine import PAUSED, READ_ONLY
 from rotatord.errors import Denied, JournalUnavailable, OutsideError, Refused, Retryable, StaleSequence
@@ -239,6 +239,7 @@ class Simulator:
         moments = [late.at for late in self.late]
         for consumer in self.world.consumers.values():
             moments += [at for copy in consumer.copies for at in (copy.loads_at, copy.polls_at, copy.ends_at) if at]
+        moments += [at for copier in self.world.copiers for at in copier.moments]
         waits = [(at - clock.outside()).total_seconds() for at in moments]  # theirs is another clock than ours
         due = self.journal.next_due()
         if due is not None:
@@ -284,6 +285,7 @@ class Simulator:
             and not record.ledger
             and record.standing is not Standing.NEW
             and record.asked is None
+            and principals.stale(record) is None
             and (record.due_at is None or record.due_at > self.world.clock.now())
             and not self.late
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord.model import ConsumerSpec, Destination, Policy, Slot, Spec
@@ -11,8 +11,10 @@ from rotatord.testing.backend import FakeBackend
 from rotatord.testing.book import Book, Fake, Violation
 from rotatord.testing.clock import START, SeededIds, VirtualClock
 from rotatord.testing.consumer import FakeConsumer, FakeHealth
+from rotatord.testing.copier import FakeCopier
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.plugins import FakePlugins
+from rotatord.testing.powers import ScopesOnPrincipal
 
 
 class World:
@@ -27,6 +29,7 @@ class World:
         self.backends: dict[str, FakeBackend] = {}
         self.consumers: dict[str, FakeConsumer] = {}
         self.checks: dict[str, FakeHealth] = {}
+        self.copiers: list[FakeCopier] = []
         self.excuse: Callable[[str, str], bool] = lambda _act, _ref: False  # forced deaths, by act and ref
 
     @property
@@ -54,17 +57,30 @@ class World:
         return backend
 
     def add_consumer(
-        self, name: str, issuer: FakeIssuer, destination: Destination, *, health: bool = True, **settings: Any
+        self,
+        name: str,
+        issuer: FakeIssuer,
+        destination: Destination,
+        *,
+        health: bool = True,
+        kind: type[FakeConsumer] = FakeConsumer,
+        **settings: Any,
     ) -> FakeConsumer:
         """A consumer of a destination (its backend must exist), with a health check ``<name>-health`` that follows it."""
         backend = self.backends[destination.backend]
-        consumer = FakeConsumer(self.clock, issuer, backend, destination, name=name, book=self.book, **settings)
+        consumer = kind(self.clock, issuer, backend, destination, name=name, book=self.book, **settings)
         self.consumers[name] = self.plugins.consumers[name] = consumer
         if health:
             check = FakeHealth(self.clock, consumer, name=f"{name}-health", book=self.book)
             self.checks[check.name] = check
             self.plugins.checks[name] = [(check.name, check)]
         return consumer
+
+    def add_copier(self, source: Destination, copy: Destination, lag: Callable[[], timedelta]) -> FakeCopier:
+        """Something that keeps ``copy`` equal to ``source``, late."""
+        ends = [(self.backends[place.backend], place) for place in (source, copy)]
+        self.copiers.append(FakeCopier(self.clock, ends[0], ends[1], lag))
+        return self.copiers[-1]
 
     def destination(self, path: str = "app", backend: str = "store", **settings: Any) -> Destination:
         """A place whose key TOKEN is the field ``token``, unless told."""
@@ -74,9 +90,17 @@ class World:
         """A credential at ``destination(name)``, consumed by every consumer of its destinations, unless told."""
         destinations = settings.pop("destinations", (self.destination(name),))
         ids = {destination.id for destination in destinations}
-        reading = [consumer for consumer in self.consumers.values() if consumer.destination.id in ids]
+        copied = {each.copy[1].id: each.copy[1] for each in self.copiers if each.source[1].id in ids}
+        reading = [consumer for consumer in self.consumers.values() if consumer.destination.id in ids | copied.keys()]
         consumers = tuple(
-            ConsumerSpec(type="fake", name=each.name, refresh_within=each.poll, wave=each.destination.wave) for each in reading
+            ConsumerSpec(
+                type="fake",
+                name=each.name,
+                refresh_within=each.poll,
+                wave=each.destination.wave,
+                copies=tuple(copy for name, copy in copied.items() if name == each.destination.id),
+            )
+            for each in reading
         )
         return Spec(
             **{
@@ -93,7 +117,9 @@ class World:
     # --- moving --------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Every consumer does what is due and uses what it has. No time passes."""
+        """Every copier and consumer does what is due; consumers use what they have. No time passes."""
+        for copier in self.copiers:
+            copier.tick()
         for consumer in self.consumers.values():
             consumer.tick()
 
@@ -138,6 +164,10 @@ class World:
         issuer = self.issuers[spec.issuer]
         live = issuer.live(spec.name)
         problems = [] if len(live) == 1 else [f"{len(live)} live versions: {', '.join(each.ref for each in live)}"]
+        if isinstance(issuer, ScopesOnPrincipal):
+            needed = issuer.widen([issuer.versions[each.ref].request.scope for each in live])
+            if issuer.held(spec.parameters) != needed:
+                problems.append(f"the principal may do {issuer.held(spec.parameters)}, and needs {needed}")
         for destination in spec.destinations:
             backend = self.backends[destination.backend]
             fields = backend.shown(destination).fields

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from rotatord.model import Policy, Record, Slot, Spec, State
-from rotatord.ports import Traits
+from rotatord.ports import Amendment, Traits
 from rotatord.testing.issuer import FakeIssuer
-from rotatord.testing.powers import FullIssuer
+from rotatord.testing.powers import FullIssuer, PrincipalIssuer
 from rotatord.testing.simulator import Chooser, Simulator
+from rotatord.testing.workload import FakeWorkload
 from rotatord.testing.world import World
 
 SECOND = timedelta(seconds=1)
@@ -209,6 +210,58 @@ def _retired(sim: Simulator, spec: Spec) -> None:
     sim.settle(NAME)
 
 
+def _scope_changed(sim: Simulator, spec: Spec) -> None:
+    """What the principal may do changes with the next version: one word goes, one comes."""
+    begin(sim, spec)
+    _declare_scope(sim, spec)
+    ask(sim, "rotate")
+    end(sim)
+
+
+def _scope_not_changed(sim: Simulator, spec: Spec) -> None:
+    """The version with the new scope is refused by its consumer: what the principal may do goes back too."""
+    begin(sim, spec)
+    app = sim.world.consumers["app"]
+    good = sim.record(NAME).generation
+    app.refuses = lambda label: int(label.split("-")[0]) == good + 1
+    _declare_scope(sim, spec)
+    ask(sim, "rotate")
+    end(sim)
+    app.refuses = lambda _label: False
+
+
+def _declare_scope(sim: Simulator, spec: Spec) -> None:
+    changed = replace(spec, scope={"may": ["read", "delete"]})
+    sim.journal.amend(NAME, lambda record: Amendment(record=replace(record, spec=changed)))
+
+
+def _on_principal(world: World) -> Spec:
+    settings = {"scope_on": "principal", "labels": False, "exclusive": True, "max_live": 2, "call_settles_within": 10 * SECOND}
+    source = world.add_issuer(kind=PrincipalIssuer, traits=traits(**settings))
+    world.add_backend()
+    home = world.destination(NAME)
+    world.add_consumer("app", source, home)
+    return world.spec(NAME, policy=policy(), destinations=(home,), scope={"may": ["read", "write"]})
+
+
+def _restarts(world: World) -> Spec:
+    source = world.add_issuer(traits=traits())
+    world.add_backend()
+    home = world.destination(NAME)
+    world.add_consumer("app", source, home, kind=FakeWorkload, gather=2.0, copies=2, drains=2 * SECOND)
+    return world.spec(NAME, policy=policy(), destinations=(home,))
+
+
+def _copied(world: World) -> Spec:
+    source = world.add_issuer(traits=traits())
+    world.add_backend()
+    world.add_backend("cluster")
+    home, copy = world.destination(NAME), world.destination(f"{NAME}-copied", "cluster")
+    world.add_copier(home, copy, lambda: 4 * SECOND)
+    world.add_consumer("app", source, copy, evidence="rollout", copies=2, drains=2 * SECOND)
+    return world.spec(NAME, policy=policy(), destinations=(home,))
+
+
 def _full(**settings: Any) -> Callable[[World], Spec]:
     return lambda world: _world(world, FullIssuer, {"traits": traits(**settings)})
 
@@ -251,6 +304,10 @@ SCENARIOS = (
     ),
     Scenario("rotate_slow_reload", _plain({"applies_after": 4 * SECOND, "copies": 2}), rotate),
     Scenario("rotate_waves", _waves, rotate),
+    Scenario("rotate_restarts", _restarts, rotate),
+    Scenario("rotate_copied", _copied, rotate),
+    Scenario("scope_changed", _on_principal, _scope_changed),
+    Scenario("scope_not_changed", _on_principal, _scope_not_changed),
     Scenario("rolled_back", _plain(), _rolled_back),
     Scenario("rolled_back_unhealthy", _full(**SPREADING), _unhealthy),
     Scenario("rolled_back_by_a_person", _full(**SPREADING), _asked_back),
