@@ -65,12 +65,13 @@ def _prove_new(ctx: Context, record: Record) -> Unit:
         fields = yield from find_fields(ctx, rotation.plan, new)
     if fields is None:
         return Failed(record, "the staged value is gone from the pending slot")
-    answer = yield from probe(ctx, new, fields, rotation.plan.scope, rotation.plan.parameters)
+    expected = _expected(record, issuer)
+    answer = yield from probe(ctx, new, fields, expected, rotation.plan.parameters)
     if isinstance(answer, Inconclusive):
         return Wait(record, soon(ctx, INCONCLUSIVE_WAIT_SECONDS), f"the probe is inconclusive: {answer.why}")
     if not isinstance(answer, Accepted):
         return Failed(record, f"the issuer refuses the new version: {answer.why}")
-    if problem := parity(_expected(record, issuer), answer, issuer, new):
+    if problem := parity(expected, answer, issuer, new):
         return Failed(record, problem)
     proven = replace(new, accepted=True, expires_at=new.expires_at or answer.expires_at)
     record = moves.succeed(changed(record, new=proven), ctx.now())
