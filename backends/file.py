@@ -176,7 +176,7 @@ class FileBackend:
             problems.append("the template asks for no key; write {{ key }} where a value belongs")
         return problems
 
-    def preflight(self, destination: Destination) -> Sequence[str]:
+    def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]:  # noqa: ARG002  one directory holds all
         """As the port says: are directory, owner, group and slots usable by us?"""
         problems = []
         try:

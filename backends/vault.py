@@ -17,12 +17,14 @@ from rotatord.errors import Conflict, Denied, Invalid, NotFound
 from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
+from rotatord.rights import VaultRight
 from rotatord.secret import Secret
 from rotatord.vault_client import Answer, Calls, VaultClient, VaultSettings, missing_rights
 
 NOTHING = "0"  # the compare token of a document that never was
 CLEARED: JsonMap = {}  # what clear leaves behind, having destroyed everything before it
 _NO_MOUNT = "no handler for route"
+_WRITE = ("create", "read", "update")  # Vault calls the first write of a document create
 
 
 class Settings(VaultSettings):
@@ -81,7 +83,7 @@ class Seen:
 
 
 class VaultBackend:
-    """See the module. Has the power BackendPreflight; thread-safe."""
+    """See the module. Has the power BackendPreflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
         self._settings = settings
@@ -132,18 +134,10 @@ class VaultBackend:
 
     # --- optional powers ----------------------------------------------------------------------------------------
 
-    def preflight(self, destination: Destination) -> Sequence[str]:
+    def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]:
         calls = self._vault.calls()
         current = self._place(destination, Slot.CURRENT)
-        needed: dict[str, tuple[str, ...]] = {current.at("data"): ("create", "read", "update")}
-        for slot in (Slot.PENDING, Slot.PREVIOUS):
-            place = self._place(destination, slot)
-            needed |= {
-                place.at("data"): ("create", "read", "update"),
-                place.at("metadata"): ("read",),
-                place.at("destroy"): ("update",),
-            }
-        problems = missing_rights(calls, needed)
+        problems = missing_rights(calls, {right.path: right.capabilities for right in self.rights(destination, home=home)})
         if problems:
             return problems
         try:
@@ -152,6 +146,28 @@ class VaultBackend:
             return [str(error)]
         kept = calls.get(current.at("metadata"), allow=(403, 404)).data.get("delete_version_after", "0s")
         return [] if kept == "0s" else [f"{destination.id}: KV deletes versions after {kept} (delete_version_after)"]
+
+    def rights(self, destination: Destination, *, home: bool) -> Sequence[VaultRight]:
+        current = self._place(destination, Slot.CURRENT)
+        granted = [
+            VaultRight(current.at("data"), _WRITE, why="the document that readers see"),
+            VaultRight(current.at("metadata"), ("read",), why="whether KV would delete it by itself"),
+        ]
+        for slot in (Slot.PENDING, Slot.PREVIOUS) if home else ():
+            place = self._place(destination, slot)
+            granted += [
+                VaultRight(place.at("data"), _WRITE, why="its pending and previous slots"),
+                VaultRight(place.at("metadata"), ("read",), why="which versions in a slot have to be destroyed"),
+                VaultRight(place.at("destroy"), ("update",), why="to destroy those"),
+            ]
+        return granted
+
+    def read_rights(self, destination: Destination) -> Sequence[VaultRight]:
+        return [VaultRight(self._place(destination, Slot.CURRENT).at("data"), ("read",), why="what somebody else writes")]
+
+    def retire_rights(self, destination: Destination) -> Sequence[VaultRight]:
+        current = self._place(destination, Slot.CURRENT)
+        return [VaultRight(current.at("destroy"), ("update",), why="to destroy the versions of a retired document")]
 
     def resolve(self, path: str, key: str, mount: str | None = None) -> str:
         """One key of a document, for ``{vault: …}`` references. Raises NotFound where it is not there or not text."""

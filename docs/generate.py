@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rotatord import views
 from rotatord.cli import manual
+from rotatord.clock import SystemClock
 from rotatord.commands import VERBS
 from rotatord.configuration.manual import tables
 from rotatord.machine import diagram
+from rotatord.model import Destination, JsonMap
+from rotatord.permission_forms import hcl
+from rotatord.permissions import Grants
+from rotatord.ports import Surroundings
+from rotatord.registry import BACKENDS, ISSUERS, installed
+from rotatord.rights import Right
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +44,28 @@ def verbs() -> str:
     return f"| verb | right | arguments | does |\n|---|---|---|---|\n{rows}"
 
 
+def vault_policy(name: str, ask: Callable[[Any], Sequence[Right]], group: str, kind: str) -> str:
+    """What one plugin says it needs, with names in capitals that a reader fills in."""
+    connection = {"address": "https://vault.example:8200", "auth": {"token": {"env": "UNUSED"}}}
+    nowhere = Surroundings(installation="", state_dir="", now=SystemClock().now, secret=str)
+    grants = Grants()
+    for right in ask(installed(group)[kind]()(connection, nowhere)):
+        grants.add(right)
+    return "\n".join(["```hcl", f"# policy: {name}", *hcl(grants), "```"])
+
+
+ROLE: JsonMap = {"role": "ROLE", "mount": "MOUNT"}
+DOCUMENT = Destination(backend="kv", address={"mount": "KV", "path": "PATH"}, keys={})
+TOKENS, SECRET_IDS, KV = (ISSUERS, "vault_token"), (ISSUERS, "vault_approle"), (BACKENDS, "vault")
+VAULT_POLICIES: dict[str, tuple[tuple[str, str], Callable[[Any], Sequence[Right]]]] = {
+    "rotatord-vault-token": (TOKENS, lambda issuer: issuer.rights({}, {"role": "ROLE", "period": "24h"})),
+    "rotatord-vault-token-no-role": (TOKENS, lambda issuer: issuer.rights({}, {})),
+    "rotatord-vault-approle": (SECRET_IDS, lambda issuer: issuer.rights({}, ROLE)),
+    "rotatord-vault-approle-sessions": (SECRET_IDS, lambda issuer: issuer.session_rights({}, ROLE)),
+    "rotatord-vault-kv": (KV, lambda backend: backend.rights(DOCUMENT, home=True)),
+    "rotatord-vault-kv-retire": (KV, lambda backend: backend.retire_rights(DOCUMENT)),
+}
+
 # Which pages hold which drawn part, between `<!-- NAME: drawn by make docs -->` and `<!-- end of NAME -->`.
 PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "lifecycle": (lifecycle, ("README.md", "docs/lifecycle.md")),
@@ -42,6 +73,7 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "status": (status, ("docs/api.md",)),
     "keys": (tables, ("docs/configuration.md",)),
     "verbs": (verbs, ("docs/api.md",)),
+    **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
 }
 
 

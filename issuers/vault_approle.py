@@ -37,6 +37,7 @@ from rotatord.ports import (
     Surroundings,
     Traits,
 )
+from rotatord.rights import VaultRight
 from rotatord.secret import Secret
 from rotatord.vault_client import (
     Answer,
@@ -108,7 +109,7 @@ class Ref:
 
 
 class VaultSecretIds:
-    """See the module. Has the powers Inventory, Sessions and Preflight; thread-safe."""
+    """See the module. Has the powers Inventory, Sessions and Preflight, and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
         self._settings = settings
@@ -239,18 +240,26 @@ class VaultSecretIds:
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         calls = self._vault.calls()
         role = self._role(parameters)
-        problems = missing_rights(
-            calls,
-            {
-                role.path: ("read",),
-                f"{role.path}/role-id": ("read",),
-                f"{role.path}/secret-id": ("update", "list"),
-                f"{role.path}/secret-id/lookup": ("update",),
-                f"{role.path}/secret-id-accessor/lookup": ("update",),
-                f"{role.path}/secret-id-accessor/destroy": ("update",),
-            },
-        )
+        problems = missing_rights(calls, {right.path: right.capabilities for right in self.rights(scope, parameters)})
         return problems or _role_problems(calls, role, scope)
+
+    def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[VaultRight]:
+        path = self._role(parameters).path
+        return [
+            VaultRight(path, ("read",), why="whether the role has the policies that scope.permissions names"),
+            VaultRight(f"{path}/role-id", ("read",), why="the field role_id"),
+            VaultRight(f"{path}/secret-id", ("update", "list"), why="to mint, and to find what a lost answer left behind"),
+            VaultRight(f"{path}/secret-id/lookup", ("update",), why="to probe without a login"),
+            VaultRight(f"{path}/secret-id-accessor/lookup", ("update",), why="whose each secret-id is, and whether it lives"),
+            VaultRight(f"{path}/secret-id-accessor/destroy", ("update",), why="to revoke"),
+        ]
+
+    def session_rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[VaultRight]:
+        return [
+            VaultRight("auth/token/accessors", ("list", "sudo"), why="to find login tokens"),
+            VaultRight("auth/token/lookup-accessor", ("update",), why="which secret-id each was made with"),
+            VaultRight("auth/token/revoke-accessor", ("update",), why="to end them"),
+        ]
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

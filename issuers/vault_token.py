@@ -30,6 +30,7 @@ from rotatord.ports import (
     Surroundings,
     Traits,
 )
+from rotatord.rights import VaultRight
 from rotatord.secret import Secret
 from rotatord.vault_client import (
     Answer,
@@ -78,7 +79,7 @@ class Scope(BaseModel):
 
 
 class VaultTokens:
-    """See the module. Has the powers Inventory, Renew and Preflight; thread-safe."""
+    """See the module. Has the powers Inventory, Renew and Preflight, and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
         self._settings = settings
@@ -200,20 +201,7 @@ class VaultTokens:
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         calls = self._vault.calls()
         role = self._role(parameters)
-        sudo = parameters.get("period") and not role  # what Vault asks of those who want a period
-        needed: dict[str, tuple[str, ...]] = {
-            f"auth/token/create/{role}" if role else "auth/token/create-orphan": ("update", "sudo") if sudo else ("update",),
-            "auth/token/accessors": ("list", "sudo"),
-            "auth/token/lookup-accessor": ("update",),
-            "auth/token/revoke-accessor": ("update",),
-            "auth/token/lookup": ("update",),
-            "sys/policies/acl": ("list",),
-        }
-        if parameters.get("period"):
-            needed["auth/token/renew-accessor"] = ("update",)
-        if role:
-            needed[f"auth/token/roles/{role}"] = ("read",)
-        problems = missing_rights(calls, needed)
+        problems = missing_rights(calls, {right.path: right.capabilities for right in self.rights(scope, parameters)})
         if problems:
             return problems
         known = set(calls.keys("sys/policies/acl"))
@@ -221,6 +209,25 @@ class VaultTokens:
         if role:
             problems += _role_problems(calls, role, scope, Parameters.model_validate(parameters).period)
         return problems
+
+    def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[VaultRight]:
+        role, period = self._role(parameters), parameters.get("period")
+        through_role = [
+            VaultRight(f"auth/token/create/{role}", ("update",), why="to mint"),
+            VaultRight(f"auth/token/roles/{role}", ("read",), why="whether the role makes such tokens as we mint"),
+        ]
+        # Without a role, Vault asks for sudo of those who want a period.
+        alone = [VaultRight("auth/token/create-orphan", ("update", "sudo") if period else ("update",), why="to mint")]
+        renewing = [VaultRight("auth/token/renew-accessor", ("update",), why="to renew periodic tokens")]
+        return [
+            *(through_role if role else alone),
+            VaultRight("sys/policies/acl", ("list",), why="whether the policies exist that tokens are to have"),
+            VaultRight("auth/token/accessors", ("list", "sudo"), why="to find what a lost answer left behind"),
+            VaultRight("auth/token/lookup-accessor", ("update",), why="whose each token is, and whether it lives"),
+            VaultRight("auth/token/lookup", ("update",), why="to look at a token that may not look at itself"),
+            *(renewing if period else []),
+            VaultRight("auth/token/revoke-accessor", ("update",), why="to revoke"),
+        ]
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

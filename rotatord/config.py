@@ -21,11 +21,12 @@ from rotatord.configuration.head import Head, check_plugins, documents, files_at
 from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
 from rotatord.errors import ConfigError
 from rotatord.model import Policy, Spec, digest_of
-from rotatord.ports import Surroundings
-from rotatord.registry import Find, PluginSettings, Registry, installed
+from rotatord.ports import Plugins, Surroundings
+from rotatord.registry import Configured, Find, PluginSettings, Registry, installed
 from rotatord.settings import Settings
 
 SurroundingsFactory = Callable[[str, str], Surroundings]  # state directory, base directory
+Visit = Callable[[Spec, Plugins, Configured], None]  # a credential, the plugins, and how they are configured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,13 @@ def load(
     surroundings_factory: SurroundingsFactory | None = None,
     find: Find = installed,
     credentials: bool = True,
+    visit: Visit | None = None,
 ) -> Configuration:
     """Read and check. ``settings``: what ROTATORD_* variables override; None means that the environment is not looked at.
 
     ``credentials`` False: everything but those, in a moment however many there are; for a start with files whose digest
-    was brought in line before. Raises ConfigError with every mistake, each with ``file:line``.
+    was brought in line before. ``visit`` is given each credential in turn, which is then not kept; after the first mistake no
+    more of them. Raises ConfigError with every mistake, each with ``file:line``.
     """
     path = Path(path)
     taken = stamp(path)
@@ -86,7 +89,10 @@ def load(
         for document in files if credentials else ():
             for spec, raw, place in located(builder, document.entries(CREDENTIALS), document.file):
                 findings.troubles(raw, (), checks.troubles(context, spec, raw), place)
-                specs[spec.name] = spec
+                if visit is None:
+                    specs[spec.name] = spec
+                elif not findings:
+                    visit(spec, registry, head)
         renames = builder.finished()
     finally:
         registry.close()

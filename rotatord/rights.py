@@ -58,6 +58,13 @@ class IssuerRights(Protocol):
 
 
 @runtime_checkable
+class SessionRights(Protocol):
+    """An issuer with the power Sessions that can say what ending them needs beside; for policies with ``end_sessions``."""
+
+    def session_rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[Right]: ...
+
+
+@runtime_checkable
 class BackendRights(Protocol):
     """A backend that can."""
 
@@ -68,6 +75,13 @@ class BackendRights(Protocol):
     def read_rights(self, destination: Destination) -> Sequence[Right]:
         """To read one place that somebody else writes (a copy)."""
         ...
+
+
+@runtime_checkable
+class RetireRights(Protocol):
+    """A backend that needs more than ``rights`` to empty the slot that readers use, as only ``retire`` does."""
+
+    def retire_rights(self, destination: Destination) -> Sequence[Right]: ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from rotatord.cli import asking, reading, running
+from rotatord.cli import asking, granting, reading, running
 from rotatord.cli.client import NoDaemonError
 from rotatord.cli.ending import Ending, Exit
 from rotatord.cli.options import whereabouts
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "validate": running.validate,
     "check": reading.check,
+    "rights": granting.rights,
     "plan": reading.plan,
     "status": reading.status,
     "why": reading.why,

@@ -52,6 +52,9 @@ class Backend(Protocol):
 
 @runtime_checkable
 class BackendPreflight(Protocol):
-    """Read-only look at the live store: reachable, readable, writable? Sentences; empty is fine."""
+    """Read-only look at the live store: reachable, readable, writable? Sentences; empty is fine.
 
-    def preflight(self, destination: Destination) -> Sequence[str]: ...
+    ``home``: whether its pending and previous slots are used too. Where they are not, no right to them may be asked for.
+    """
+
+    def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]: ...

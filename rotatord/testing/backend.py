@@ -85,7 +85,7 @@ class FakeBackend(Fake):
         problems = check_keys(destination)
         return problems if destination.address else ["an address needs at least one part", *problems]
 
-    def preflight(self, destination: Destination) -> Sequence[str]:
+    def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]:
         self._enter("preflight", destination=destination.id)
         return self.problems
 

@@ -301,7 +301,7 @@ def test_rights_that_are_missing_are_named(vault_place: Place, surroundings: Cal
     backend = vault_place.closing(create(vault_place.settings(vault_place.name), surroundings()))
     destination = Destination(backend="kv", address={"path": path}, keys={"TOKEN": "token"})
     problems = list(backend.preflight(destination))
-    assert len(problems) == 6
+    assert len(problems) == 7
     assert any(f"destroy/{path}.rotatord/pending" in problem for problem in problems)
     with pytest.raises(Denied):
         backend.read(destination, Slot.PENDING)

@@ -271,6 +271,7 @@ class BackendContract(BackendSetting):
             pytest.skip("has no preflight")
         before = [backend.read(destination, slot) for slot in Slot]
         assert list(backend.preflight(destination)) == []
+        assert list(backend.preflight(destination, home=False)) == []
         assert [backend.read(destination, slot) for slot in Slot] == before
 
     def test_a_denied_identity_is_told_so(self, denied: Backend | None, destination: Destination) -> None:
