@@ -119,7 +119,7 @@ class ControlPlane:
         else:
             raise ControlPlaneError(self._complaint("the API server did not start"))
         for name in COMPONENTS[2:]:
-            self.components[name].start()
+            self._launch(name)
         self._settle(began)
         self.start_seconds = time.monotonic() - began
 
@@ -137,7 +137,7 @@ class ControlPlane:
 
     def revive(self, name: str) -> None:
         """Start a component that was killed; for etcd and the API server, wait until requests are served again."""
-        self.components[name].start()
+        self._launch(name)
         if name in COMPONENTS[:2]:
             self._until_ready(time.monotonic() + _START_SECONDS)
 
@@ -339,10 +339,15 @@ class ControlPlane:
             "--node-monitor-grace-period=10m",  # a loaded machine must not cost a node
         ]
 
+    def _launch(self, name: str) -> None:
+        if name == "kwok":  # it would wait until its predecessor's leases of the nodes have run out
+            self.admin.must("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+        self.components[name].start()
+
     def _serves(self) -> bool:
         """Whether etcd and the API server answer; both are ended where they do not."""
         for name in COMPONENTS[:2]:
-            self.components[name].start()
+            self._launch(name)
         try:
             self._until_ready(time.monotonic() + _START_SECONDS)
         except ControlPlaneError:
