@@ -22,7 +22,7 @@ def check(specs: Sequence[Spec], plugins: Plugins) -> list[Finding]:
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
     yield _look(f"{spec.name}: issuer {spec.issuer}", lambda: _issuer(spec, plugins))
     for destination in spec.destinations:
-        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination))
+        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination, home=destination == spec.home))
     published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
     for consumer in spec.consumers:
         yield from _before(spec, consumer, plugins)
@@ -41,7 +41,7 @@ def _before(spec: Spec, consumer: ConsumerSpec, plugins: Plugins) -> Iterator[Fi
     if isinstance(plugin, ConsumerPreflight):
         yield _look(f"{spec.name}: reload of {consumer.name}", plugin.preflight)
     for copy in consumer.copies:
-        yield _look(f"{spec.name}: copy {copy.id}", partial(_place, plugins, copy, written=False))
+        yield _look(f"{spec.name}: copy {copy.id}", partial(_copy, plugins, copy))
 
 
 def _has_instances(consumer: ConsumerSpec, plugins: Plugins) -> bool:
@@ -72,12 +72,15 @@ def _healthy(subject: str, health: Health, published: Published) -> Finding:
     return Finding(subject=subject, ok={"healthy": True, "unhealthy": False}.get(state), detail=detail)
 
 
-def _place(plugins: Plugins, destination: Destination, *, written: bool = True) -> Sequence[str]:
+def _copy(plugins: Plugins, copy: Destination) -> Sequence[str]:
+    held = plugins.backend(copy.backend).read(copy, Slot.CURRENT)
+    return ["nobody has filled it yet"] if held.empty else []
+
+
+def _place(plugins: Plugins, destination: Destination, *, home: bool) -> Sequence[str]:
     backend = plugins.backend(destination.backend)
-    held = backend.read(destination, Slot.CURRENT)
-    if not written:
-        return ["nobody has filled it yet"] if held.empty else []
-    return list(backend.preflight(destination)) if isinstance(backend, BackendPreflight) else []
+    backend.read(destination, Slot.CURRENT)
+    return list(backend.preflight(destination, home=home)) if isinstance(backend, BackendPreflight) else []
 
 
 def _instances(plugins: Plugins, consumer: ConsumerSpec, published: Published) -> Sequence[str]:

@@ -18,6 +18,7 @@ from rotatord.api.access import Grant, TokenGrant
 from rotatord.api.settings import Address, ApiSettings, Tls
 from rotatord.configuration.schema import (
     ConsumerSection,
+    CopySection,
     CredentialSection,
     DestinationSection,
     HeadSection,
@@ -48,6 +49,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`credentials`", CredentialSection),
     ("`destinations` of a credential", DestinationSection),
     ("`consumers` of a credential", ConsumerSection),
+    ("`copies` of a consumer", CopySection),
     ("`notices`", WebhookSection),
     ("`api`", ApiSettings),
     ("`listen` and `probes` of the API", Address),

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rotatord.model import Destination, JsonMap
-from rotatord.ports import Factory, Surroundings, Traits
+from rotatord.ports import Factory, Published, Surroundings, Traits
 
 
 class Settings(BaseModel):
@@ -81,6 +81,13 @@ class FakeConsumer:
         self.evidence = settings.get("evidence", "polling" if "refresh_within" in settings else "none")
 
 
+class FakeRollout(FakeConsumer):
+    """Tells its own health."""
+
+    def check(self, published: Published) -> tuple[str, str]:
+        return ("healthy", "all pods are new")
+
+
 class FakeHealth:
     """A check with one setting."""
 
@@ -98,7 +105,7 @@ def missing_module() -> Factory:
 GROUPS: dict[str, dict[str, Any]] = {
     "rotatord.issuers": {"fake": lambda: FakeIssuer, "vault_token": missing_module},
     "rotatord.backends": {"fake": lambda: FakeBackend, "recovering": lambda: Recovering, "vault": lambda: FakeBackend},
-    "rotatord.consumers": {"fake": lambda: FakeConsumer, "observe": lambda: FakeConsumer},
+    "rotatord.consumers": {"fake": lambda: FakeConsumer, "observe": lambda: FakeConsumer, "rollout": lambda: FakeRollout},
     "rotatord.health": {"http": lambda: FakeHealth},
 }
 

@@ -222,7 +222,7 @@ BAD: dict[str, Bad] = {
     "unknown type of consumer": Bad(
         "type: observe",
         "type: observ",
-        ("r.yaml:13: there is no consumer of type 'observ' (installed: fake, observe); did you mean observe?",),
+        ("r.yaml:13: there is no consumer of type 'observ' (installed: fake, observe, rollout); did you mean observe?",),
     ),
     "unknown type of check": Bad(
         "refresh_within: 1m}",
@@ -328,6 +328,17 @@ BAD: dict[str, Bad] = {
         "{type: observe, refresh_within: 1m}",
         "{type: observe}",
         (f"r.yaml:13: consumer 'observe' gives no evidence (attest or refresh_within), {REMEDY}",),
+    ),
+    "copies that cannot be": Bad(
+        "{type: observe, refresh_within: 1m}",
+        "{type: observe, refresh_within: 1m, copies: [{backend: fils, path: /a, keys: {A: token}}, "
+        "{backend: files, path: b, keys: {B: tokn}}, {backend: files, path: /dns, keys: {TOKEN: token}}]}",
+        (
+            "r.yaml:13: there is no backend 'fils'; did you mean files?",
+            "r.yaml:13: path should be absolute",
+            "r.yaml:13: issuer 'tokens' has no field 'tokn' (it has token); did you mean token?",
+            "r.yaml:13: files:path=/dns is a destination of this credential: it is read back already, and is no copy",
+        ),
     ),
     "no consumers": Bad(
         "    consumers:\n      - {type: observe, refresh_within: 1m}\n",

@@ -107,10 +107,10 @@ def yaml_of(blocks: list[tuple[str, str]]) -> list[dict[str, Any]]:
 
 def test_the_consumers_on_the_page_are_accepted(tmp_path: Path) -> None:
     """Every consumer shown can be made as it stands."""
-    (_, shown) = yaml_of(BLOCKS)
+    shown = [declared for block in yaml_of(BLOCKS) for declared in block.get("consumers", ())]
     factories = {point.name: point.load() for point in entry_points(group="rotatord.consumers")}
     evidence = {}
-    for declared in shown["consumers"]:
+    for declared in shown:
         settings = {key: value for key, value in declared.items() if key not in OWN_CONSUMER_KEYS - {"refresh_within"}}
         evidence[declared["name"]] = factories[declared["type"]](settings, surroundings(tmp_path)).evidence
     assert evidence == {
@@ -120,7 +120,19 @@ def test_the_consumers_on_the_page_are_accepted(tmp_path: Path) -> None:
         "jobs": "attestation",
         "sidecars": "attestation",
         "reports": "polling",
+        "orders": "attestation",
     }
+
+
+def test_the_copies_on_the_page_are_accepted(tmp_path: Path) -> None:
+    """Every copy shown passes the static check of the backend that reads it."""
+    plain = file_backend.create({"type": "file"}, surroundings(tmp_path))
+    consumers = [declared for block in yaml_of(BLOCKS) for declared in block.get("consumers", ())]
+    copies = [copy for declared in consumers for copy in declared.get("copies", ())]
+    for copy in copies:
+        address = {key: value for key, value in copy.items() if key not in {"backend", "keys"}}
+        assert plain.check(Destination(backend="files", address=address, keys=copy["keys"])) == []
+    assert copies
 
 
 def test_the_destinations_on_the_pages_are_accepted(tmp_path: Path) -> None:

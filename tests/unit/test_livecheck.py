@@ -122,3 +122,21 @@ def test_no_credentials_give_no_findings(world: World) -> None:
     assert check([], world.plugins) == []
     world.backends["store"].fail("read", None, lambda: Denied("no"))
     assert findings(world)[ALL[1]].ok is False
+
+
+def test_copies_and_reloads_are_looked_at(world: World) -> None:
+    """What a copier is to fill is read, and a consumer that could never be proven says so before anything is touched."""
+    world.add_backend("cluster")
+    copy = world.destination("copied", "cluster")
+    app = world.consumers["app"]
+    app.preflight = lambda: ["the Deployment is paused"]  # type: ignore[attr-defined]
+    spec = world.spec()
+    spec = replace(spec, consumers=(replace(spec.consumers[0], copies=(copy,)),))
+    found = findings(world, spec)
+    assert found["cred: reload of app"].detail == "the Deployment is paused"
+    assert (found["cred: copy cluster:path=copied"].ok, found["cred: copy cluster:path=copied"].detail) == (
+        False,
+        "nobody has filled it yet",
+    )
+    world.backends["cluster"].tamper(copy, {"TOKEN": "something"})
+    assert findings(world, spec)["cred: copy cluster:path=copied"].ok is True

@@ -75,6 +75,16 @@ def test_consumers_and_checks_are_shared_by_settings() -> None:
     assert [name for name, _ in plugins.health(one)] == ["http"]
 
 
+def test_a_consumer_that_can_tell_its_health_is_its_own_first_check() -> None:
+    """A rollout that is stuck is unhealthy without anybody declaring a check for it."""
+    plugins = made(Configured())
+    spec = ConsumerSpec(type="rollout", name="web", health=(HealthSpec(type="http", settings={"url": "x"}),))
+    checks = plugins.health(spec)
+    assert [name for name, _ in checks] == ["rollout", "http"]
+    assert checks[0][1] is plugins.consumer(spec)
+    assert [name for name, _ in plugins.health(ConsumerSpec(type="fake", name="app"))] == []
+
+
 def test_the_kept_checks_are_bounded() -> None:
     """However many consumers there are, only so many instances are kept."""
     plugins = made(Configured())
