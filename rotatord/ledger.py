@@ -177,13 +177,16 @@ def _revoke(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit
         return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
     if not _ours(record, version):
         return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS * 6), f"{version.ref} is current; it is not revoked")
+    issuer = ctx.plugins.issuer(version.issuer)
+    if not issuer.traits.revocable and version.expires_at is not None and ctx.now() < version.expires_at:
+        why = f"{version.label} cannot be revoked; it ends by itself at {version.expires_at.isoformat()}"
+        return Wait(record, version.expires_at, why)
     if owed.owing is Owing.OWED:
         owed = replace(owed, forced=owed.forced or _exception(record, debt, owed))
         record = _replace_owed(record, debt, replace(owed, owing=Owing.REVOKING))
         record = yield from commit(record, ctx.event(record, "revoke", "intended", version, ref=version.ref, why=owed.reason))
         debt = entry(record, debt.key)
         owed = replace(owed, owing=Owing.REVOKING)
-    issuer = ctx.plugins.issuer(version.issuer)
     spec = _spec_of(record)
     parameters = parameters_of(version, spec)
     value = yield from fields_at(ctx, spec, Slot.PREVIOUS, version) if version.fingerprint else _nothing()

@@ -98,6 +98,9 @@ def strategy(context: Context, spec: Spec) -> Iterator[Trouble]:
     if policy.ttl is not None and not traits.expiry:
         what = f"the policy's ttl {spell(policy.ttl)} can never be met: issuer {spec.issuer!r} cannot give versions an end"
         yield Trouble(("policy",), what)
+    elif policy.ttl is not None and policy.ttl < traits.shortest_life:
+        what = f"the policy's ttl {spell(policy.ttl)} is shorter than {spell(traits.shortest_life)}, "
+        yield Trouble(("policy",), what + f"the shortest life that issuer {spec.issuer!r} can give")
 
 
 def destinations(context: Context, spec: Spec) -> Iterator[Trouble]:

@@ -28,6 +28,10 @@ class Traits:
     listing_delay: timedelta = timedelta(0)  # a minted version appears in find() within this
     last_used_delay: timedelta = timedelta(0)
     exclusive: bool = False  # nobody else mints for this principal (needed where labels is False)
+    # False: versions can be neither listed nor ended, only their expiry ends them. Then mint always says when, ``find`` answers
+    # by ref alone, ``revoke`` does nothing, and listing_delay is the longest life: until then a lost answer may have made one.
+    revocable: bool = True
+    shortest_life: timedelta = timedelta(0)  # of what can be given an end
     high_entropy: tuple[str, ...] = ()  # fields whose plain digests may be kept for leak matching
 
 
