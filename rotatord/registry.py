@@ -112,7 +112,16 @@ class Registry:
         settings = dict(spec.settings)
         if spec.refresh_within is not None:
             settings["refresh_within"] = spell(spec.refresh_within)
+        if self._takes_name(spec.type):
+            settings["name"] = spec.name
         return cast(Consumer, self._check(CONSUMERS, spec.type, settings))
+
+    def _takes_name(self, type_name: str) -> bool:
+        """Whether the name of a consumer says what it looks at (a workload): its factory then wants to be told."""
+        try:
+            return bool(getattr(self._find(CONSUMERS)[type_name](), "takes_name", False))
+        except (KeyError, ImportError):
+            return False  # building it says so
 
     def health(self, consumer: ConsumerSpec) -> Sequence[tuple[str, Health]]:
         """Its health checks, each with its type; first itself, where it can tell its own health (a rollout)."""
