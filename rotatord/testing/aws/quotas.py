@@ -1,0 +1,64 @@
+"""Request rates: a bucket per service and family of operations, refilled by the faster of the account's and the real clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rotatord.testing.aws.errors import AwsError
+
+_SECRET_WRITES = frozenset(
+    {"PutSecretValue", "UpdateSecret", "UpdateSecretVersionStage", "CreateSecret", "DeleteSecret", "RestoreSecret"}
+    | {"RotateSecret", "CancelRotateSecret", "TagResource", "UntagResource"}
+    | {"ReplicateSecretToRegions", "RemoveRegionsFromReplication"}
+)
+_PARAMETER_WRITES = frozenset({"PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "DeleteParameter"})
+
+
+def family(service: str, operation: str) -> str:
+    """The name of the bucket that a call is drawn from."""
+    writes = {"secretsmanager": _SECRET_WRITES, "ssm": _PARAMETER_WRITES}.get(service)
+    if writes is None:
+        return service
+    return f"{service} {'writes' if operation in writes else 'reads'}"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many calls a second, and the same number at once."""
+
+    per_second: float
+    message: str = "Rate exceeded"
+
+
+# Secrets Manager's are published; IAM's and STS's are not, and these are what one sees.
+RATES: Mapping[str, Rate] = {
+    "secretsmanager writes": Rate(50),
+    "secretsmanager reads": Rate(10_000),
+    "ssm writes": Rate(10),
+    "ssm reads": Rate(40),
+    "iam": Rate(100),
+    "sts": Rate(600),
+}
+
+
+class Quotas:
+    """The buckets. Called under the server's lock."""
+
+    def __init__(self, rates: Mapping[str, Rate] = RATES) -> None:
+        self.rates = dict(rates)
+        self._left: dict[str, tuple[float, datetime, float]] = {}  # tokens, at the account's time, at the real time
+
+    def draw(self, service: str, operation: str, now: datetime) -> None:
+        """Take one call, or refuse it as the service does."""
+        name = family(service, operation)
+        rate, real = self.rates[name], time.monotonic()
+        left, then, then_real = self._left.get(name, (rate.per_second, now, real))
+        passed = max((now - then).total_seconds(), real - then_real, 0.0)
+        left = min(rate.per_second, left + passed * rate.per_second)
+        if left < 1:
+            self._left[name] = (left, now, real)
+            raise AwsError("Throttling" if service in ("iam", "sts") else "ThrottlingException", rate.message, 400)
+        self._left[name] = (left - 1, now, real)

@@ -1,0 +1,82 @@
+"""What Secrets Manager keeps: secrets, their versions, and the labels that sit on one version each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rotatord.testing.aws.errors import AwsError
+
+CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+LABELS = 20  # on all versions of a secret together
+VERSIONS = 100  # beyond this the oldest without a label are collected
+YOUNG = timedelta(hours=24)  # a version younger than this is never collected
+
+
+@dataclass
+class Version:
+    """One value. ``text`` or ``binary``."""
+
+    id: str
+    text: str | None = field(repr=False)
+    binary: bytes | None = field(repr=False)
+    created: datetime
+    key: str | None  # the KMS key that it is encrypted with
+    read: datetime | None = None
+
+    def same(self, text: str | None, binary: bytes | None) -> bool:
+        return (self.text, self.binary) == (text, binary)
+
+
+@dataclass
+class Secret:
+    """One secret. ``stages`` maps each label to the one version that it sits on."""
+
+    name: str
+    arn: str
+    region: str
+    created: datetime
+    changed: datetime
+    description: str | None = None
+    kms_key: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
+    read: datetime | None = None
+    deleted: datetime | None = None  # when it was marked
+    purged: datetime | None = None  # when it goes for good
+    rotation: Mapping[str, object] | None = None
+    replicas: dict[str, str | None] = field(default_factory=dict)  # region -> KMS key there
+    collected: list[str] = field(default_factory=list)  # versions that were dropped, for tests
+
+    def labels_of(self, version: str) -> list[str]:
+        return sorted(label for label, holder in self.stages.items() if holder == version)
+
+    def label(self, version: str, labels: list[str]) -> None:
+        """Put labels on a version. AWSCURRENT leaves AWSPREVIOUS behind, on the version that had it."""
+        after = dict(self.stages)
+        for one in labels:
+            before = after.get(one)
+            after[one] = version
+            if one == CURRENT and before is not None and before != version:
+                after[PREVIOUS] = before
+        if len(after) > LABELS:
+            raise AwsError(
+                "LimitExceededException", f"You can't have more than {LABELS} staging labels on the versions of a secret."
+            )
+        self.stages = after
+
+    def add(self, version: Version, now: datetime) -> None:
+        """Keep a new version; the oldest ones without a label go when there are too many."""
+        unlabelled = [one for one in self.versions.values() if one.id not in self.stages.values()]
+        old = [one for one in unlabelled if now - one.created >= YOUNG]
+        excess = len(self.versions) + 1 - VERSIONS
+        if excess > 0 and not old:
+            said = f"You can't create a new version: none of the {len(self.versions)} versions of this secret can be removed."
+            raise AwsError("LimitExceededException", said)
+        for one in old[: max(excess, 0)]:
+            del self.versions[one.id]
+            self.collected.append(one.id)
+        self.versions[version.id] = version
+        self.changed = now

@@ -1,0 +1,85 @@
+"""Eventual consistency: a change is known to each replica of each service at its own moment, and never later than told.
+
+A request is answered by one replica, drawn anew each time. So one success does not mean that a change has spread, and a
+success may be followed by a refusal.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+View = tuple[str, int]  # a service and one of its replicas
+SERVICES = ("iam", "sts", "secretsmanager", "ssm")
+
+
+@dataclass(frozen=True)
+class Lags:
+    """How many seconds a change may need at most before every replica has it. The hard bounds, told by ``longest``."""
+
+    fresh_key: float = 0.0  # a new or re-activated key is refused meanwhile
+    ended_key: float = 0.0  # a deactivated or deleted key is accepted meanwhile
+    rights: float = 0.0  # a changed policy, boundary or attachment
+    listing: float = 0.0  # what IAM's lists and gets show
+    last_used: float = 0.0  # GetAccessKeyLastUsed
+    last_used_grain: float = 60.0  # its moments are whole multiples of this
+
+    @property
+    def longest(self) -> float:
+        """After so many seconds without a change everybody sees the same."""
+        return max(self.fresh_key, self.ended_key, self.rights, self.listing)
+
+
+AT_ONCE = Lags()
+LIKE_AWS = Lags(fresh_key=15.0, ended_key=15.0, rights=20.0, listing=10.0, last_used=900.0)
+
+
+class Spread:
+    """Draws when a change arrives where. Seeded: the same calls in the same order spread the same way."""
+
+    def __init__(self, seed: int, lags: Lags, replicas: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose, guards nothing
+        self.lags = lags
+        self.replicas = replicas
+
+    def replica(self) -> int:
+        """Who answers the next request."""
+        return self._random.randrange(self.replicas)
+
+    def arrivals(self, now: datetime, at_most: float) -> Mapping[View, datetime]:
+        """When a change made now arrives. One view, drawn too, needs nearly all of the time: the bound is met in tests."""
+        views = [(service, replica) for service in SERVICES for replica in range(self.replicas)]
+        last = self._random.choice(views)
+        delays = {view: at_most * self._random.random() for view in views}
+        delays[last] = at_most * (0.9 + 0.1 * self._random.random())
+        return {view: now + timedelta(seconds=delay) for view, delay in delays.items()}
+
+
+class Register(Generic[T]):
+    """A value with the moments at which each replica learns of each change. Changes never overtake one another."""
+
+    def __init__(self, value: T) -> None:
+        self._first = value
+        self._changes: list[tuple[T, Mapping[View, datetime]]] = []
+
+    @property
+    def newest(self) -> T:
+        """What was written last, whoever knows of it."""
+        return self._changes[-1][0] if self._changes else self._first
+
+    def write(self, value: T, arrivals: Mapping[View, datetime]) -> None:
+        if self._changes:
+            before = self._changes[-1][1]
+            arrivals = {view: max(moment, before[view]) for view, moment in arrivals.items()}
+        self._changes.append((value, arrivals))
+
+    def seen(self, view: View, now: datetime) -> T:
+        """What this replica answers."""
+        for value, arrivals in reversed(self._changes):
+            if arrivals[view] <= now:
+                return value
+        return self._first
