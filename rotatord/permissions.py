@@ -118,10 +118,13 @@ class Needs:
         if rights is None:
             self.silent.setdefault(name, "")
             return
+        grants: dict[str, Grants] = {}  # by system: one plugin acts as one identity at each
         for right in rights:
-            grants = self.grants.setdefault(_identity(right, settings), Grants())
-            grants.users.setdefault(name)
-            grants.add(right)
+            system = system_of(right)
+            if system not in grants:
+                grants[system] = self.grants.setdefault(_identity(system, settings), Grants())
+                grants[system].users.setdefault(name)
+            grants[system].add(right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +212,7 @@ def _taken_apart(right: Right) -> tuple[Place, tuple[str, ...], tuple[str, ...]]
     return (), (right.path,), right.capabilities
 
 
-def _identity(right: Right, settings: Mapping[str, object]) -> Identity:
-    system = system_of(right)
+def _identity(system: str, settings: Mapping[str, object]) -> Identity:
     told = {key: settings[key] for key in _TELLS_APART[system] if settings.get(key) is not None}
     shown = tuple((key, value if isinstance(value, str) else ", ".join(_keys(value))) for key, value in told.items())
     return Identity(system, digest_of(told), shown)
