@@ -1,7 +1,7 @@
-"""``python -m tests.servers [NAME ...]``: find or build the servers that the tests run against, saying what happens.
+"""``python -m tests.servers [NAME ...]``: find or make the servers and tools that the tests need, saying what happens.
 
-Where a server cannot be had, its tests are skipped with the remedy; on CI (``CI=true``) that is a failure. ``--install``
-allows system packages to be installed; no server needs one so far.
+Where one cannot be had, its tests are skipped with the remedy; on CI (``CI=true``) that is a failure. ``--missing`` only
+names those that would have to be built, one a line, for the script that installs what they are built with.
 """
 
 from __future__ import annotations
@@ -10,31 +10,40 @@ import os
 import subprocess
 import sys
 
-from tests.servers.binaries import MissingError, install
+from tests.servers.binaries import Program, find, install_all
+from tests.servers.go_program import GoProgram
+from tests.servers.helm import HELM, KUBECTL
 from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK
 from tests.servers.vault import VAULT
 
-PROGRAMS = {program.name: program for program in (VAULT, KUBERNETES, ETCD, KWOK)}
+# The quick ones first: a person who interrupts the rest has them.
+PROGRAMS: dict[str, Program] = {program.name: program for program in (HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)}
 
 
 def main(words: list[str]) -> int:
-    """0 when everything is there or may be missing, 1 when it must not be or a build fails, 2 for an unknown name."""
-    names = [word for word in words if word != "--install"]
+    """0 when everything is there or may be missing, 1 when it must not be or making it fails, 2 for an unknown name."""
+    names = [word for word in words if word != "--missing"] or list(PROGRAMS)
     unknown = sorted(set(names) - PROGRAMS.keys())
     if unknown:
         sys.stderr.write(f"unknown: {', '.join(unknown)}; there are: {', '.join(PROGRAMS)}\n")
         return 2
-    failed = False
-    for name in names or PROGRAMS:
-        try:
-            install(PROGRAMS[name], _say)
-        except MissingError as missing:
-            sys.stderr.write(f"{missing}\n")
-            failed = failed or os.environ.get("CI") == "true"
-        except subprocess.CalledProcessError as error:
-            sys.stderr.write(f"{name}: the build failed with exit code {error.returncode}\n")
-            failed = True
-    return 1 if failed else 0
+    wanted = [PROGRAMS[name] for name in names]
+    if "--missing" in words:
+        for program in wanted:
+            if isinstance(program, GoProgram) and find(program) is None:
+                _say(program.name)
+        return 0
+    failures = install_all(wanted, _say)
+    for name, error in failures.items():
+        sys.stderr.write(f"{name}: {_told(error)}\n")
+    failed = any(isinstance(error, subprocess.CalledProcessError) for error in failures.values())
+    return 1 if failed or (failures and os.environ.get("CI") == "true") else 0
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"`{' '.join(map(str, error.cmd[:4]))} …` failed with exit code {error.returncode}; what it said stands above"
+    return str(error)
 
 
 def _say(line: str) -> None:

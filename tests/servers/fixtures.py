@@ -15,14 +15,14 @@ import pytest
 from rotatord.clock import SystemClock
 from rotatord.errors import NotFound
 from rotatord.ports import Surroundings
-from tests.servers.binaries import GoProgram, find
+from tests.servers.binaries import Program, find
 from tests.servers.vault import VAULT, VaultServer
 
 ROOT = Path(__file__).resolve().parents[2]
 KV_MOUNT = "secret"
 
 
-def need(program: GoProgram) -> Path:
+def need(program: Program) -> Path:
     """The program, or a skip with the remedy; on CI a missing server is a failure."""
     found = find(program)
     if found is not None:

@@ -21,9 +21,9 @@ import urllib3
 
 from tests.servers import kwok_stages
 from tests.servers.audit_log import POLICY, AuditEvent, AuditLog
-from tests.servers.binaries import GoProgram
 from tests.servers.certificates import Authority, Pair
 from tests.servers.component import Component, free_port
+from tests.servers.go_program import GoProgram
 from tests.servers.kubernetes_admin import MERGE, Admin, AdminError
 from tests.servers.workloads import PATHS, settled, workload
 

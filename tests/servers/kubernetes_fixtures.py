@@ -18,7 +18,7 @@ def control_plane_binaries() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for program in (KUBERNETES, ETCD, KWOK):
         need(program)
-        for name in (program.name, *(name for name, _ in program.beside)):
+        for name in program.names:
             path = find_one(program, name)
             assert path is not None, name
             found[name] = path

@@ -19,7 +19,7 @@ from typing import Any
 
 import urllib3
 
-from tests.servers.binaries import GoProgram
+from tests.servers.go_program import GoProgram
 
 VAULT = GoProgram(
     name="vault",
