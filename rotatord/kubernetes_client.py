@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from rotatord.errors import Retryable
+from rotatord.errors import Conflict, Retryable
 from rotatord.kubernetes_answers import refusal
 from rotatord.kubernetes_transport import SERVICE_ACCOUNT, Answer, ClusterSettings, Request, Transport
 from rotatord.model import JsonMap
@@ -102,9 +102,12 @@ class Cluster:
         self,
         settings: ClusterSettings,
         *,
+        base_dir: str = ".",
         service_account: Path = SERVICE_ACCOUNT,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
+        if settings.kubeconfig is not None:  # relative paths count from the configuration's directory
+            settings = settings.model_copy(update={"kubeconfig": Path(base_dir, settings.kubeconfig.expanduser())})
         self._settings = settings
         self._transport = Transport(settings, service_account=service_account, monotonic=monotonic)
         self._deadline = float("inf")
@@ -234,6 +237,8 @@ class Cluster:
         answer = self._transport.exchange(Request(method, path, body, content_type), deadline)
         if answer.status in (200, 201, 202) or _is_missing(answer, call) or answer.status == 409:
             return answer
+        if answer.status == 422 and "metadata.uid" in answer.why and "immutable" in answer.why:
+            raise Conflict(f"cannot {call}: it is another object of the same name by now")
         raise refusal(answer, call, body, self._transport.address)
 
 

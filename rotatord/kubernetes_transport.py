@@ -262,7 +262,7 @@ def _load(settings: ClusterSettings, service_account: Path | None) -> Loaded:
 
 
 def _file(settings: ClusterSettings) -> str | None:
-    return str(settings.kubeconfig.expanduser()) if settings.kubeconfig else None
+    return str(settings.kubeconfig) if settings.kubeconfig else None
 
 
 def _seconds(header: str | None, body: JsonMap | None) -> float | None:
