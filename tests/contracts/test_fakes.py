@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rotatord.model import Destination, JsonMap, Marker, Slot
-from rotatord.ports import Backend, Consumer, Health, Issuer, MintRequest, Published, Traits
+from rotatord.ports import Backend, Consumer, Health, Issuer, MintRequest, PrincipalScope, Published, Traits
 from rotatord.secret import Secret
 from rotatord.testing.backend import FakeBackend
 from rotatord.testing.consumer import FakeConsumer, FakeHealth
@@ -22,7 +22,7 @@ from rotatord.testing.contracts.health import HealthContract
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.contracts.issuer_setting import POWERS
 from rotatord.testing.issuer import FakeIssuer
-from rotatord.testing.powers import FullIssuer
+from rotatord.testing.powers import FullIssuer, ScopesOnPrincipal
 from rotatord.testing.world import World
 
 AT_ONCE = "in memory nothing is waited for; it is the simulator that stalls calls"
@@ -50,7 +50,7 @@ class TestFakeIssuer(IssuerContract):
     """An overlapping issuer that believes and forgets late."""
 
     not_applicable: ClassVar = {"hanging": AT_ONCE}
-    powers = frozenset(POWERS)
+    powers = frozenset(POWERS) - {PrincipalScope}
     traits = Traits(
         fields=("id", "token"),
         scope_proof="exact",
@@ -144,6 +144,24 @@ class TestPeriodicIssuer(TestFakeIssuer):
     @pytest.fixture
     def fake(self, world: World) -> FakeIssuer:
         return world.add_issuer(kind=FullIssuer, traits=self.traits, period=timedelta(hours=1), known_scope=("read", "write"))
+
+
+class FullPrincipal(ScopesOnPrincipal, FullIssuer):
+    """Everything, with scopes on principals."""
+
+
+class TestPrincipalIssuer(TestFakeIssuer):
+    """What a version may do is what its principal may do."""
+
+    kind = FullPrincipal
+    powers = frozenset(POWERS)
+    traits = Traits(fields=("token",), scope_on="principal", scope_proof="exact")
+
+    @pytest.fixture
+    def denied(self, world: World) -> Issuer | None:
+        other = world.add_issuer("denied", kind=FullPrincipal, traits=self.traits)
+        other.deny("mint", "propose", "find", "revoke", "set_scope")
+        return other
 
 
 class TestCappedIssuer(TestFakeIssuer):

@@ -13,6 +13,7 @@ from rotatord.ports import Accepted, Inconclusive, Issuer, LiveRef, MintRequest,
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides, assert_within, texts_of
 from rotatord.testing.contracts.issuer_powers import PowersContract
+from rotatord.testing.contracts.issuer_principal import PrincipalContract
 from rotatord.testing.contracts.issuer_setting import mint, of_traits, powers_of, probe, query
 
 _ENDED = "versions can be neither listed nor ended here"
@@ -24,7 +25,7 @@ def _roomy(traits: Traits) -> bool:
     return traits.max_live is None and traits.strategy != "in_place"
 
 
-class IssuerContract(PowersContract):
+class IssuerContract(PowersContract, PrincipalContract):
     """The whole suite: the port here, the optional powers inherited. Fixtures: see ``IssuerSetting``."""
 
     def test_traits_make_sense(self, issuer: Issuer) -> None:

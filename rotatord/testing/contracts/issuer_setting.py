@@ -15,6 +15,7 @@ from rotatord.ports import (
     Minted,
     MintRequest,
     Preflight,
+    PrincipalScope,
     ProbeAnswer,
     Query,
     Renew,
@@ -26,7 +27,7 @@ from rotatord.secret import Secret
 from rotatord.testing.contracts.common import Contract
 
 Test = TypeVar("Test", bound=Callable[..., object])
-POWERS: tuple[type, ...] = (Suspend, LastUsed, Inventory, Renew, Sessions, Preflight)
+POWERS: tuple[type, ...] = (Suspend, LastUsed, Inventory, Renew, Sessions, Preflight, PrincipalScope)
 
 
 def of_power(power: type) -> Callable[[Test], Test]:
@@ -63,7 +64,10 @@ def powers_of(issuer: Issuer) -> frozenset[type]:
 
 
 def mint(issuer: Issuer, request: MintRequest) -> Minted:
-    """Mint as the engine does: propose first where the caller chooses the value."""
+    """Mint as the engine does: propose first where the caller chooses the value, and see first to what the principal may do
+    where scopes sit on it."""
+    if isinstance(issuer, PrincipalScope):
+        issuer.set_scope(issuer.widen([request.scope]), request.parameters)
     proposed = issuer.propose(request) if issuer.traits.value_origin == "caller" else None
     return issuer.mint(request, proposed)
 
