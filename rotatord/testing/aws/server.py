@@ -73,6 +73,7 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
     """One connection. Its server has the gateway."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body go in two writes, and would wait for each other
     server: _Http
 
     def do_POST(self) -> None:

@@ -1,0 +1,69 @@
+"""The strict AWS, and identities of ours in it with exactly the rights that a plugin says it needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rotatord.model import JsonMap
+from rotatord.ports import Surroundings
+from rotatord.rights import AwsRight
+from rotatord.testing.aws import REGION, Credentials, FakeAws, allow
+from rotatord.testing.aws.quotas import RATES, Rate
+
+ACCOUNT = "123456789012"
+QUICK = {"connect_timeout": 0.5, "read_timeout": 0.5, "timeout": 1.0}
+
+
+def policy(rights: Iterable[AwsRight]) -> str:
+    """One policy of several rights, each a statement."""
+    statements: list[JsonMap] = []
+    for right in rights:
+        statement: JsonMap = {"Effect": "Allow", "Action": list(right.actions), "Resource": list(right.resources)}
+        for operator, key, value in right.conditions:
+            statement.setdefault("Condition", {}).setdefault(operator, {})[key] = value
+        statements.append(statement)
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def nothing() -> str:
+    """A policy that is of no use here."""
+    return allow("s3:ListAllMyBuckets")
+
+
+def settings(url: str, **more: Any) -> JsonMap:
+    """Settings of a plugin that signs with the references ``id`` and ``secret``."""
+    return {
+        "region": REGION,
+        "account": ACCOUNT,
+        "endpoint_url": url,
+        "access_key": {"id": {"env": "id"}, "secret": {"env": "secret"}},
+        **more,
+    }
+
+
+def surroundings(credentials: Credentials, now: Callable[[], datetime] | None = None) -> Surroundings:
+    """What a factory is given; references lead to this key."""
+    known = {"id": credentials.id, "secret": credentials.secret}
+
+    def secret(reference: JsonMap | str) -> str:
+        assert isinstance(reference, dict)
+        return known[reference["env"]]
+
+    return Surroundings(
+        installation="contract-installation", state_dir="", now=now or (lambda: datetime.now(UTC)), secret=secret
+    )
+
+
+NOBODY = Credentials("AKIAAAAAAAAAAAAAAAAA", "nobody")
+
+
+@contextmanager
+def strict_aws() -> Iterator[FakeAws]:
+    """Started, and stopped at the end."""
+    with FakeAws() as fake:
+        fake.quotas.rates.update(dict.fromkeys(RATES, Rate(10_000)))  # rates are tested by themselves
+        yield fake
