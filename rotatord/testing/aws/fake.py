@@ -14,6 +14,7 @@ from rotatord.testing.aws.asking import Decided
 from rotatord.testing.aws.client import REGION, Credentials, client
 from rotatord.testing.aws.faults import Faults
 from rotatord.testing.aws.gateway import Call, Gateway, Refusal
+from rotatord.testing.aws.parameter_things import Parameter
 from rotatord.testing.aws.policies import parsed
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.secret_things import Secret
@@ -214,6 +215,14 @@ class FakeAws:
         """A secret with its versions and labels; KeyError if there is none."""
         with self.gateway.lock:
             found: Secret = self.account.things("secretsmanager", region)[name]
+            return found
+
+    def parameter(self, name: str, region: str = REGION) -> Parameter:
+        """A parameter with its versions and labels; KeyError if there is none."""
+        with self.gateway.lock:
+            found = self.account.things("ssm", region)[name]
+            if not isinstance(found, Parameter):
+                raise KeyError(name)
             return found
 
     def allowed(self, caller: str | None = None) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rotatord.testing.aws import iam_policies, iam_users, secret_versions, secretsmanager, sts
+from rotatord.testing.aws import iam_policies, iam_users, parameters, secret_versions, secretsmanager, sts
 from rotatord.testing.aws.account import Account, Use
 from rotatord.testing.aws.answers import Reply, failure, success
 from rotatord.testing.aws.asking import Ask, Caller, Decided, Operation
@@ -24,6 +24,7 @@ from rotatord.testing.aws.spread import View
 _OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "iam": {**iam_users.OPERATIONS, **iam_policies.OPERATIONS},
     "sts": sts.OPERATIONS,
+    "ssm": parameters.OPERATIONS,
     "secretsmanager": {**secretsmanager.OPERATIONS, **secret_versions.OPERATIONS},
 }
 

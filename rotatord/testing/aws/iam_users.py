@@ -131,6 +131,8 @@ def _create_user(ask: Ask) -> JsonMap:
     boundary = ask.get("PermissionsBoundary")
     if boundary is not None and boundary not in ask.account.policies:
         raise AwsError("NoSuchEntity", f"Scope ARN: {boundary} does not exist or is not attachable.")
+    if "Tags" in ask.input:
+        ask.require("iam:TagUser", _about_new_user(ask))
     user = ask.account.add_user(name, ask.get("Path", "/"))
     ask.account.change(user, at_once=True, tags=_merged(Holding(), ask.get("Tags", [])))
     if boundary is not None:

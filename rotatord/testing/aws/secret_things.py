@@ -55,6 +55,9 @@ class Secret:
 
     def label(self, version: str, labels: list[str]) -> None:
         """Put labels on a version. AWSCURRENT leaves AWSPREVIOUS behind, on the version that had it."""
+        self.stages = self._labelled(version, labels)
+
+    def _labelled(self, version: str, labels: list[str]) -> dict[str, str]:
         after = dict(self.stages)
         for one in labels:
             before = after.get(one)
@@ -65,9 +68,15 @@ class Secret:
             raise AwsError(
                 "LimitExceededException", f"You can't have more than {LABELS} staging labels on the versions of a secret."
             )
+        return after
+
+    def put(self, version: Version, labels: list[str], now: datetime) -> None:
+        """Keep a new version under its labels; the first one is always current."""
+        after = self._labelled(version.id, labels if self.stages else sorted({*labels, CURRENT}))
+        self._add(version, now)
         self.stages = after
 
-    def add(self, version: Version, now: datetime) -> None:
+    def _add(self, version: Version, now: datetime) -> None:
         """Keep a new version; the oldest ones without a label go when there are too many."""
         unlabelled = [one for one in self.versions.values() if one.id not in self.stages.values()]
         old = [one for one in unlabelled if now - one.created >= YOUNG]

@@ -62,8 +62,7 @@ def _add_version(ask: Ask, secret: Secret, labels: list[str]) -> Version:
     if secret.versions:
         kms(ask, secret, "kms:Decrypt", secret.kms_key)
     version = Version(token, text, binary, ask.now, secret.kms_key)
-    secret.add(version, ask.now)
-    secret.label(token, labels if secret.stages else sorted({*labels, CURRENT}))
+    secret.put(version, labels, ask.now)
     return version
 
 
@@ -76,6 +75,8 @@ def _create(ask: Ask) -> JsonMap:
         return _created_before(ask, before, text, binary)
     tags = {tag["Key"]: tag.get("Value", "") for tag in ask.get("Tags", ())}
     check_tags(tags)
+    if tags:
+        ask.require("secretsmanager:TagResource", about_new(ask))
     secret = Secret(name, fresh_arn(ask, name), ask.region, ask.now, ask.now, ask.get("Description"), ask.get("KmsKeyId"), tags)
     found: JsonMap = {"ARN": secret.arn, "Name": name}
     if text is not None or binary is not None:
@@ -164,7 +165,7 @@ def _update(ask: Ask) -> JsonMap:
     token = ask.get("ClientRequestToken", "")
     version = None
     if text is not None or binary is not None:
-        if token in secret.versions and not secret.versions[token].same(text, binary):
+        if token in secret.versions:  # unlike PutSecretValue it takes no value twice
             raise _token_taken(token, secret)
         if "KmsKeyId" in ask.input:
             secret.kms_key = ask.input["KmsKeyId"]
