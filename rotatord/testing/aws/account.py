@@ -144,7 +144,6 @@ class Session:
     expires: datetime
     policies: tuple[Document, ...] | None
     tags: Mapping[str, str]
-    chained: bool = False
 
 
 class Account:

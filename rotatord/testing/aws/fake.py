@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from rotatord.testing.aws import sts
 from rotatord.testing.aws.account import Account, Key, KeyRow, Policy, Principal, Role, Use, User
 from rotatord.testing.aws.asking import Decided
 from rotatord.testing.aws.client import REGION, Credentials, client
@@ -144,6 +145,12 @@ class FakeAws:
         """A user with exactly this policy, and a key of it: who the daemon runs as."""
         self.user(name, policy)
         return self.key(name)
+
+    def session(self, role: Role, name: str = "test", seconds: int = 3600) -> Credentials:
+        """A session of a role, as AssumeRole would give it, without asking anybody."""
+        with self.gateway.lock:
+            made = sts.open_session(self.account, role, name, seconds)
+            return Credentials(made.key, made.secret, made.token)
 
     # -- what others do meanwhile --
 

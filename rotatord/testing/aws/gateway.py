@@ -101,6 +101,8 @@ class Gateway:
             return Reply(404, b"the strict AWS has no such service"), None
         request = _Request(service(name), region=region)
         try:
+            if found is None:
+                read(wire, request.service.protocol)
             request.operation = operation_of(name, wire.headers, wire.body)
         except AwsError as error:
             return failure(request.service, "", error, self._request_id()), None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rotatord.testing.aws.errors import AwsError, Protocol, common
+from rotatord.testing.aws.errors import Protocol, common
 
 JsonMap = dict[str, Any]
 SERVICES = ("iam", "sts", "secretsmanager", "ssm")
@@ -84,6 +84,18 @@ def operation_of(name: str, headers: Mapping[str, str], body: bytes) -> str:
 def understand(name: str, operation: str, body: bytes) -> Asked:
     """The input of the operation, read from the body and checked against the model."""
     known = service(name)
+    try:
+        checked, problems = _understood(known, operation, body)
+    except _Unreadable as unreadable:
+        raise common("unreadable", known.protocol, str(unreadable)) from None
+    if problems:
+        count = len(problems)
+        found = f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(problems)}"
+        raise common("invalid", known.protocol, found)
+    return Asked(known, operation, checked)
+
+
+def _understood(known: Service, operation: str, body: bytes) -> tuple[JsonMap, list[str]]:
     shape = known.operation(operation).input_shape
     if known.protocol == "json":
         value = _read_json(body)
@@ -91,13 +103,13 @@ def understand(name: str, operation: str, body: bytes) -> Asked:
         form = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         del form["Action"], form["Version"]
         value = _structure(shape, form, "") if shape is not None else {}
+        known_names = {inner.serialization.get("name", name) for name, inner in shape.members.items()} if shape else set()
+        value |= {name: form[name] for name in form if name.partition(".")[0] not in known_names}
     problems: list[str] = []
     checked = _checked(shape, value, "", problems) if shape is not None else {}
-    if problems:
-        count = len(problems)
-        found = f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(problems)}"
-        raise common("invalid", known.protocol, found)
-    return Asked(known, operation, checked)
+    if shape is None and value:
+        problems.append(f"Unknown members {sorted(value)}")
+    return checked, problems
 
 
 def _read_json(body: bytes) -> Any:
@@ -106,8 +118,12 @@ def _read_json(body: bytes) -> Any:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise AwsError("SerializationException", "", 400)
+        raise _Unreadable("the request is not a JSON object")
     return value
+
+
+class _Unreadable(Exception):
+    """A body that is not of the form that its operation has."""
 
 
 # -- the query protocol's flat form becomes a tree --
@@ -149,7 +165,7 @@ def _checked(shape: Any, value: Any, path: str, problems: list[str]) -> Any:
 
 def _checked_structure(shape: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        raise AwsError("SerializationException", f"{path or 'the request'} is not a structure", 400)
+        raise _Unreadable(f"{path or 'the request'} is not a structure")
     problems.extend(
         f"Value null at '{_at(path, name)}' failed to satisfy constraint: Member must not be null"
         for name in shape.required_members
@@ -166,14 +182,14 @@ def _checked_structure(shape: Any, value: Any, path: str, problems: list[str]) -
 
 def _checked_list(shape: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, list):
-        raise AwsError("SerializationException", f"{path} is not a list", 400)
+        raise _Unreadable(f"{path} is not a list")
     _limits(shape, len(value), "length", f"Value at '{path}'", problems)
     return [_checked(shape.member, item, f"{path}.{number}.member", problems) for number, item in enumerate(value, 1)]
 
 
 def _checked_map(shape: Any, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        raise AwsError("SerializationException", f"{path} is not a map", 400)
+        raise _Unreadable(f"{path} is not a map")
     return {key: _checked(shape.value, item, f"{path}.{key}", problems) for key, item in value.items()}
 
 
@@ -182,7 +198,7 @@ def _scalar(shape: Any, value: Any, path: str, problems: list[str]) -> Any:
     try:
         read = convert(value)
     except (ValueError, TypeError, binascii.Error):
-        raise AwsError("SerializationException", f"{path} is not of type {shape.type_name}", 400) from None
+        raise _Unreadable(f"{path} is not of type {shape.type_name}") from None
     shown = "" if shape.metadata.get("sensitive") else f" '{read}'"
     where = f"Value{shown} at '{path}'"
     if shape.type_name in ("integer", "long"):

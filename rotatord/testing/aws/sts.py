@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 
-from rotatord.testing.aws.account import Role, Session
+from rotatord.testing.aws.account import Account, Role, Session
 from rotatord.testing.aws.asking import Ask, Operation, Target
 from rotatord.testing.aws.errors import AwsError, common
 from rotatord.testing.aws.policies import Document, parsed, trusted
@@ -57,7 +57,8 @@ def _assume(ask: Ask) -> JsonMap:
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
         )
     policies, packed = _session_policies(ask)
-    session = _open(ask, role, seconds, policies)
+    tags = {tag["Key"]: tag["Value"] for tag in ask.get("Tags", ())}
+    session = open_session(ask.account, role, ask.input["RoleSessionName"], seconds, policies, tags)
     found: JsonMap = {
         "Credentials": {
             "AccessKeyId": session.key,
@@ -120,8 +121,15 @@ def _session_policies(ask: Ask) -> tuple[tuple[Document, ...] | None, int]:
     return (tuple(documents) if documents else None), packed
 
 
-def _open(ask: Ask, role: Role, seconds: int, policies: tuple[Document, ...] | None) -> Session:
-    account, name = ask.account, ask.input["RoleSessionName"]
+def open_session(
+    account: Account,
+    role: Role,
+    name: str,
+    seconds: int,
+    policies: tuple[Document, ...] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Session:
+    """New temporary credentials of a role."""
     session = Session(
         key=account.new_id("ASIA"),
         secret=account.letters(40),
@@ -129,11 +137,10 @@ def _open(ask: Ask, role: Role, seconds: int, policies: tuple[Document, ...] | N
         principal=role,
         arn=f"arn:aws:sts::{account.number}:assumed-role/{role.name}/{name}",
         id=f"{role.id}:{name}",
-        issued=ask.now,
-        expires=ask.now.replace(microsecond=0) + timedelta(seconds=seconds),
+        issued=account.now(),
+        expires=account.now().replace(microsecond=0) + timedelta(seconds=seconds),
         policies=policies,
-        tags={tag["Key"]: tag["Value"] for tag in ask.get("Tags", ())},
-        chained=ask.caller.session is not None,
+        tags=tags or {},
     )
     account.sessions[session.key] = session
     return session
