@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import chart  # beside this file
+
 from rotatord import views
 from rotatord.cli import manual
 from rotatord.clock import SystemClock
@@ -73,6 +75,7 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "status": (status, ("docs/api.md",)),
     "keys": (tables, ("docs/configuration.md",)),
     "verbs": (verbs, ("docs/api.md",)),
+    "values": (chart.table, ("helm/rotatord/README.md",)),
     **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
 }
 

@@ -1,0 +1,69 @@
+{{/* What the chart reads in the daemon's own configuration. The daemon checks it; here only its shape is looked at. */}}
+
+{{/* The configuration as JSON, given as a mapping or as text. */}}
+{{- define "rotatord.config" -}}
+{{- if kindIs "string" .Values.config -}}
+{{- $read := fromYaml .Values.config -}}
+{{- if and (hasKey $read "Error") (eq (len $read) 1) -}}
+{{- if contains "unmarshal" $read.Error -}}{{- fail "config is text that is no mapping of sections" -}}{{- end -}}{{/* the error would quote it */}}
+{{- fail (printf "config is not YAML: %s" $read.Error) -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- else -}}
+{{- toJson (.Values.config | default dict) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The file that the daemon reads: text letter for letter. */}}
+{{- define "rotatord.file" -}}
+{{- if kindIs "string" .Values.config -}}
+{{- .Values.config -}}
+{{- else -}}
+{{- toYaml (.Values.config | default dict) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The part that the daemon reads at its start only; everything else it takes up by itself. */}}
+{{- define "rotatord.readAtStart" -}}
+{{- $config := include "rotatord.config" . | fromJson -}}
+{{- $limits := $config.limits | default dict -}}
+{{- dict "api" $config.api "log" $config.log "threads" $limits.threads | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* Where health and metrics are served: {host, port, given}. */}}
+{{- define "rotatord.probes" -}}
+{{- $api := (include "rotatord.config" . | fromJson).api | default dict -}}
+{{- if $api.probes -}}
+{{- dict "host" ($api.probes.host | default "127.0.0.1") "port" ($api.probes.port | int) "given" true | toJson -}}
+{{- else -}}
+{{- dict "host" .Values.probes.host "port" (.Values.probes.port | int) "given" false | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of the API, where it listens beyond loopback; else nothing. */}}
+{{- define "rotatord.apiPort" -}}
+{{- $api := (include "rotatord.config" . | fromJson).api | default dict -}}
+{{- with $api.listen -}}
+{{- if not (has (.host | default "127.0.0.1") (list "127.0.0.1" "::1" "localhost")) -}}{{ .port | int }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" where some plugin logs in with the token that every pod used to have. */}}
+{{- define "rotatord.tokenForVault" -}}
+{{- $config := include "rotatord.config" . | fromJson -}}
+{{- range $section := list "issuers" "backends" -}}
+{{- range $name, $plugin := (get $config $section | default dict) -}}
+{{- $login := dig "auth" "kubernetes" nil (default dict $plugin) -}}
+{{- if and (kindIs "map" $login) (hasPrefix "/var/run/secrets/kubernetes.io/" ($login.token_file | default "/var/run/secrets/kubernetes.io/serviceaccount/token")) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" where the token of this cluster's API is mounted. */}}
+{{- define "rotatord.apiToken" -}}
+{{- if eq .Values.tokens.api.mount "always" -}}yes
+{{- else if eq .Values.tokens.api.mount "auto" -}}
+{{- $needs := include "rotatord.rights" . | fromJsonArray -}}
+{{- if or $needs (include "rotatord.tokenForVault" .) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,97 @@
+{{/* What each value alone may say and together they may not: every contradiction at once, each a sentence. */}}
+{{- define "rotatord.contradictions" -}}
+{{- $found := list -}}
+{{- $config := include "rotatord.config" . | fromJson -}}
+{{- $probes := include "rotatord.probes" . | fromJson -}}
+{{- $rights := include "rotatord.rights" . | fromJsonArray -}}
+
+{{- if and (gt (int .Values.replicaCount) 1) (not (include "rotatord.sharedJournal" .)) -}}
+{{- $found = append $found (printf "replicaCount is %d: several replicas need a journal that they share, in a database; this version keeps it in SQLite on one volume, so set replicaCount to 1" (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- if hasKey $config "database" -}}
+{{- $found = append $found "config.database: this version keeps its journal in SQLite on the volume; take this key out until the chart says otherwise" -}}
+{{- end -}}
+{{- if hasKey $config "state_dir" -}}
+{{- $found = append $found "config.state_dir: the chart mounts the volume and says where; take this key out" -}}
+{{- end -}}
+{{- if $probes.given -}}
+  {{- if has $probes.host (list "127.0.0.1" "::1" "localhost") -}}
+  {{- $found = append $found (printf "config.api.probes.host is %s: the kubelet cannot reach it there; use 0.0.0.0, or take config.api.probes out" $probes.host) -}}
+  {{- end -}}
+  {{- if lt (int $probes.port) 1 -}}
+  {{- $found = append $found "config.api.probes.port is 0, which takes any free port: probes need to know it; use 8080" -}}
+  {{- end -}}
+{{- end -}}
+{{- $ports := list (int $probes.port) -}}
+{{- with include "rotatord.apiPort" . -}}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- range .Values.service.extraPorts -}}{{- $ports = append $ports (int .port) -}}{{- end -}}
+{{- if ne (len $ports) (len (uniq $ports)) -}}
+{{- $found = append $found "two of probes.port, config.api.listen.port and service.extraPorts are the same port" -}}
+{{- end -}}
+
+{{- if eq .Values.image.tag "latest" -}}
+{{- $found = append $found "image.tag is latest: nobody could say what runs, or go back to it; name a version" -}}
+{{- end -}}
+{{- if and .Values.image.tag .Values.image.digest -}}
+{{- $found = append $found "image.tag and image.digest are both given: the digest beats the tag, so the tag would only mislead; take one out" -}}
+{{- end -}}
+{{- if not .Values.persistence.enabled -}}
+  {{- if .Values.persistence.existingClaim -}}
+  {{- $found = append $found "persistence.existingClaim is given and persistence.enabled is false: which one is meant?" -}}
+  {{- end -}}
+  {{- range $name, $issuer := ($config.issuers | default dict) -}}
+    {{- if eq (dig "type" "" (default dict $issuer)) "builtin" -}}
+    {{- $found = append $found (printf "persistence.enabled is false and issuer %s is built in: every token that it made would stop working with each restart; give it a volume" $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+{{- $found = append $found "serviceAccount.create is false and serviceAccount.name is empty: name the one to use; the namespace's default one is not for this" -}}
+{{- end -}}
+{{- if and (not .Values.serviceAccount.create) .Values.serviceAccount.annotations -}}
+{{- $found = append $found "serviceAccount.annotations are given and serviceAccount.create is false: the chart does not touch an account that is not its own" -}}
+{{- end -}}
+{{- if eq .Values.tokens.api.mount "never" -}}
+  {{- if $rights -}}
+  {{- $found = append $found "tokens.api.mount is never, but config names backends, issuers or consumers of this cluster: they would be refused; set it to auto" -}}
+  {{- end -}}
+  {{- if include "rotatord.tokenForVault" . -}}
+  {{- $found = append $found "tokens.api.mount is never, but config logs in to Vault with that token: set tokens.vault.enabled, and auth.kubernetes.token_file to /var/run/secrets/rotatord/vault/token" -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.tokens.aws.enabled (not .Values.tokens.aws.roleArn) -}}
+{{- $found = append $found "tokens.aws.enabled needs tokens.aws.roleArn: a token alone says who asks, not as what" -}}
+{{- end -}}
+
+{{- range $name, $port := dict "metrics" 0 "api" 0 -}}
+  {{- range $.Values.service.extraPorts -}}
+    {{- if eq .name $name -}}{{- $found = append $found (printf "service.extraPorts: the name %s is the chart's own; use another" $name) -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- with .Values.networkPolicy -}}
+  {{- if not .enabled -}}
+    {{- if or .egress.restricted .ingress.metricsFrom .ingress.apiFrom .ingress.extraFrom -}}
+    {{- $found = append $found "networkPolicy.enabled is false, but ingress or egress below it is given: nothing would enforce it" -}}
+    {{- end -}}
+  {{- else if and .egress.extra (not .egress.restricted) -}}
+    {{- $found = append $found "networkPolicy.egress.extra is given, but networkPolicy.egress.restricted is false: everything may leave anyway" -}}
+  {{- end -}}
+{{- end -}}
+
+{{- $own := list "ROTATORD_CONFIG" "ROTATORD_STATE_DIR" "ROTATORD_PROBES_LISTEN" -}}
+{{- range .Values.extraEnv -}}
+  {{- if has .name $own -}}{{- $found = append $found (printf "extraEnv: %s is the chart's own" .name) -}}{{- end -}}
+{{- end -}}
+{{- range .Values.extraVolumes -}}
+  {{- if has .name (list "config" "state" "tmp" "api-token" "vault-token" "aws-token") -}}{{- $found = append $found (printf "extraVolumes: the name %s is the chart's own; use another" .name) -}}{{- end -}}
+{{- end -}}
+
+{{- if $found -}}
+{{- fail (printf "these values contradict each other:\n%s" (join "\n" $found)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" where the replicas can share a journal. Not in this version. */}}
+{{- define "rotatord.sharedJournal" -}}
+{{- end -}}
