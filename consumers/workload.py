@@ -6,6 +6,7 @@ second are taken for one. Every change is a compare-and-set: what lands late of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,7 @@ KEY = "rotatord.io/rotation"
 MANAGER = "rotatord"
 LOOK_AGAIN_SECONDS = 1.0
 _REQUESTS = 3  # so many slow requests fit into one method
+_LOOKS = 4
 
 
 def _seconds(value: Any) -> Any:
@@ -108,15 +110,20 @@ class WorkloadConsumer:
     # --- restart -----------------------------------------------------------------------------------------------------
 
     def reload(self, published: Published) -> None:
-        """Restart, unless somebody has since the destinations were read back. Conflict is Retryable here: whatever
-        changed the workload at the same moment (an autoscaler, its controller's status) is looked at, and asked again."""
+        """Restart, unless somebody has since the destinations were read back. Where the compare-and-set is lost (to an
+        autoscaler, or to the controller's status), what is there now is looked at before it is tried again."""
         cluster = self._calls()
-        workload = self._get(cluster)
-        if self._observed:
-            return
-        since = published.restart_seen != "" and restart_mark(workload) != published.restart_seen
-        if annotation(workload) != published.token and not since:
-            workload = self._restart(cluster, workload, published)
+        for _ in range(_LOOKS):
+            workload = self._get(cluster)
+            if self._observed:
+                return
+            since = published.restart_seen != "" and restart_mark(workload) != published.restart_seen
+            with contextlib.suppress(Conflict):
+                if annotation(workload) != published.token and not since:
+                    workload = self._restart(cluster, workload, published)
+                break
+        else:
+            raise Retryable(f"{self} keeps changing while it is to be restarted", retry_after=LOOK_AGAIN_SECONDS)
         if self._kind is STATEFULSET:
             self._unblock(cluster, workload, published)
 
@@ -130,15 +137,12 @@ class WorkloadConsumer:
             "metadata": {"name": meta["name"], "uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
             "spec": {"template": {"metadata": {"annotations": {KEY: published.token}}}},
         }
-        try:
-            # By force: nobody but us writes this key with a meaning, whoever else may have copied it.
-            return cluster.apply(self._kind.resource, meta["namespace"], meta["name"], body, manager=MANAGER, force=True)
-        except Conflict:
-            raise Retryable(f"{self} changed at the same moment; looking again", retry_after=LOOK_AGAIN_SECONDS) from None
+        # By force: nobody but us writes this key with a meaning, whoever else may have copied it.
+        return cluster.apply(self._kind.resource, meta["namespace"], meta["name"], body, manager=MANAGER, force=True)
 
     def _unblock(self, cluster: Cluster, workload: JsonMap, published: Published) -> None:
         """A StatefulSet that replaces its pods in order waits for ever for a broken one of before. Exactly the one that it
-        waits for is deleted, once its controller knows the new template; then the next look."""
+        waits for is deleted, once its controller knows the new template and the pod has had time to become ready."""
         if workload["spec"].get("podManagementPolicy", "OrderedReady") != "OrderedReady":
             return
         if words.obstacles(self._kind.name, workload, observed=False):
@@ -152,6 +156,9 @@ class WorkloadConsumer:
         if not old:
             return
         first = min(old, key=lambda pod: gate.ordinal(pod.name))
+        if not first.trouble and first.changed + timedelta(seconds=self._settings.stuck_after) > self._now():
+            why = f"{self}: its pod {first.name} is not ready, and the others wait for it"
+            raise Retryable(why, retry_after=LOOK_AGAIN_SECONDS)
         cluster.delete("pods", self._settings.namespace, first.name, uid=first.uid)
         why = f"{self}: deleted its pod {first.name}, which was not ready and kept the others from being replaced"
         raise Retryable(why, retry_after=LOOK_AGAIN_SECONDS)

@@ -179,7 +179,8 @@ class _Asking:
         plugin = self.plugins.consumer(spec)
         self.needs.told(f"consumers of type {spec.type}", spec.settings, lambda: _rights_of(plugin))
         self.references(spec.settings)
-        for declared, (kind, health) in zip(spec.health, self.plugins.health(spec), strict=True):
+        checks = self.plugins.health(spec)[-len(spec.health) :] if spec.health else ()  # without itself, asked already
+        for declared, (kind, health) in zip(spec.health, checks, strict=True):
             self.needs.told(f"health checks of type {kind}", declared.settings, partial(_rights_of, health))
             self.references(declared.settings)
 
