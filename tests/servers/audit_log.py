@@ -71,7 +71,7 @@ def _event(record: Json) -> AuditEvent:
         namespace=on.get("namespace", ""),
         name=on.get("name", ""),
         code=record.get("responseStatus", {}).get("code", 0) if ended else 0,
-        user=record["user"]["username"],
+        user=record.get("user", {}).get("username", ""),  # nobody, where a token was refused
         uri=record["requestURI"],
         agent=record.get("userAgent", ""),
     )
