@@ -81,6 +81,7 @@ def _without_values(text: str, body: Any) -> str:
 def _values(node: object, *, secret: bool) -> Iterator[str]:
     if isinstance(node, str) and secret and len(node) > 3:
         yield node
+        yield base64.b64encode(node.encode()).decode()
         try:
             clear = base64.b64decode(node, validate=True).decode()
         except (binascii.Error, ValueError):

@@ -133,8 +133,8 @@ class Cluster:
     def get(self, kind: str, namespace: str, name: str) -> JsonMap | None:
         """The object as it is now (never from a cache); None where there is none."""
         call = Call("get", KINDS[kind], namespace, name)
-        answer = self._ask("GET", call)
-        return None if _is_missing(answer, call) else _object(answer, call)
+        answer = self._ask("GET", call, allow=lambda answer: _is_missing(answer, call))
+        return None if answer.status == 404 else _object(answer, call)
 
     def create(
         self, kind: str, namespace: str, body: JsonMap, *, manager: str = FIELD_MANAGER, dry_run: bool = False
@@ -181,10 +181,12 @@ class Cluster:
         """What is gone is done; so is what has another uid by now: it is not the one that was meant."""
         call = Call("delete", KINDS[kind], namespace, name)
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
-        answer = self._ask("DELETE", call, body)
-        other = answer.status == 409 and uid is not None and "UID in precondition" in answer.why
-        if not (other or _is_missing(answer, call)):
-            _accepted(answer, call)
+
+        def gone(answer: Answer) -> bool:
+            other = answer.status == 409 and uid is not None and "UID in precondition" in answer.why
+            return other or _is_missing(answer, call)
+
+        _json(self._ask("DELETE", call, body, allow=gone), call)
 
     def list(self, kind: str, namespace: str, *, labels: str = "") -> list[JsonMap]:
         """All objects that ``labels`` selects, page by page under one version; complete or an error."""
@@ -197,7 +199,7 @@ class Cluster:
                 **({"labelSelector": labels} if labels else {}),
                 **({"continue": token} if token else {}),
             }
-            body = _accepted(self._ask("GET", call, query=query), call)
+            body = _json(self._ask("GET", call, query=query), call)
             items, metadata = body.get("items"), body.get("metadata")
             if body.get("kind") != f"{call.kind.name}List" or not isinstance(metadata, dict):
                 raise _nonsense(call)
@@ -213,39 +215,44 @@ class Cluster:
         """The status of a TokenRequest: ``token`` and ``expirationTimestamp``."""
         call = Call("create", _TOKEN_REQUEST, namespace, service_account, "token")
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        return _status(_accepted(self._ask("POST", call, request), call), call)
+        return _status(_json(self._ask("POST", call, request), call), call)
 
     def review_token(self, token: str, audiences: Sequence[str] = ()) -> JsonMap:
         """The status of a TokenReview: ``authenticated``, ``user``, ``audiences``, ``error``."""
         spec: JsonMap = {"token": token, **({"audiences": list(audiences)} if audiences else {})}
         call = Call("create", _TOKEN_REVIEW, "")
-        return _status(_accepted(self._ask("POST", call, _typed(call, {"spec": spec})), call), call)
+        return _status(_json(self._ask("POST", call, _typed(call, {"spec": spec})), call), call)
 
     def review_access(self, attributes: JsonMap) -> bool:
         """Whether we may do what ``attributes`` say (``namespace, verb, group, resource, subresource, name``)."""
         call = Call("create", _ACCESS_REVIEW, "")
         answer = self._ask("POST", call, _typed(call, {"spec": {"resourceAttributes": attributes}}))
-        return _status(_accepted(answer, call), call).get("allowed") is True
+        return _status(_json(answer, call), call).get("allowed") is True
 
     # --- ours ---------------------------------------------------------------------------------------------------
 
     def _ask(
-        self, method: str, call: Call, body: Any = None, *, query: dict[str, str] | None = None, content_type: str = _JSON
+        self,
+        method: str,
+        call: Call,
+        body: Any = None,
+        *,
+        query: dict[str, str] | None = None,
+        content_type: str = _JSON,
+        allow: Callable[[Answer], bool] = lambda _: False,
     ) -> Answer:
+        """One request. ``allow`` says which refusals are answers."""
         path = call.path + (f"?{urlencode(query)}" if query else "")
         deadline = min(self._deadline, self._transport.monotonic() + self._settings.timeout)
         answer = self._transport.exchange(Request(method, path, body, content_type), deadline)
-        if answer.status in (200, 201, 202) or _is_missing(answer, call) or answer.status == 409:
+        if answer.status in (200, 201, 202) or allow(answer):
             return answer
         if answer.status == 422 and "metadata.uid" in answer.why and "immutable" in answer.why:
             raise Conflict(f"cannot {call}: it is another object of the same name by now")
         raise refusal(answer, call, body, self._transport.address)
 
 
-def _accepted(answer: Answer, call: Call) -> JsonMap:
-    """The JSON of an answer that is not about a missing object or a conflict; those are errors here."""
-    if answer.status in (404, 409):
-        raise refusal(answer, call)
+def _json(answer: Answer, call: Call) -> JsonMap:
     if answer.body is None:
         raise _nonsense(call)
     return answer.body
@@ -253,7 +260,7 @@ def _accepted(answer: Answer, call: Call) -> JsonMap:
 
 def _object(answer: Answer, call: Call) -> JsonMap:
     """The object that was asked for, and no other."""
-    body = _accepted(answer, call)
+    body = _json(answer, call)
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or (body.get("kind"), metadata.get("namespace")) != (call.kind.name, call.namespace):
         raise _nonsense(call)

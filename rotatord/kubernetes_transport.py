@@ -201,8 +201,11 @@ class Transport:
         whole = False
         try:
             while len(kept) <= _LARGEST_BYTES:
-                if self.monotonic() > deadline:
+                left = deadline - self.monotonic()
+                if left <= 0:
                     raise Retryable("the API server's answer did not end in time")
+                if (socket := getattr(response.connection, "sock", None)) is not None:
+                    socket.settimeout(left)
                 part = response.read1(_CHUNK_BYTES)
                 if not part:
                     whole = True

@@ -81,7 +81,7 @@ class Loopback:
                 with contextlib.suppress(OSError):  # who asked may have stopped waiting
                     self.wfile.write(answer.body)
 
-            do_GET = do_POST = do_PUT = do_HEAD = _any  # noqa: N815 - names that http.server wants
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _any  # noqa: N815 - names that http.server wants
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Tests stay quiet."""
