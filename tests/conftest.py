@@ -4,7 +4,7 @@ import signal
 
 from tests.servers.aws_fixtures import aws, make_aws, moto, moto_server
 from tests.servers.fixtures import own_vault, surroundings, vault_place, vault_server
-from tests.servers.kubernetes_fixtures import control_plane, namespace, own_control_plane
+from tests.servers.kubernetes_fixtures import control_plane, helm, kubectl, namespace, own_control_plane
 
 # Where the run was started with nohup, or by something that ignores SIGHUP, every child would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -12,6 +12,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 __all__ = [
     "aws",
     "control_plane",
+    "helm",
+    "kubectl",
     "make_aws",
     "moto",
     "moto_server",

@@ -12,6 +12,7 @@ import pytest
 from tests.servers.kubernetes import NODES, ControlPlane
 from tests.servers.kubernetes_admin import Admin
 from tests.servers.kwok_stages import CRASH, PENDING, READY_AFTER, TERMINATES_AFTER, UNREADY, UNREADY_WITH
+from tests.servers.tool import Tool, ToolError
 
 pytestmark = pytest.mark.kubernetes
 
@@ -153,6 +154,48 @@ def test_kubeconfig_files_are_private(control_plane: ControlPlane, tmp_path: Pat
     file = control_plane.kubeconfig(tmp_path / "admin.json")
     assert file.stat().st_mode & 0o777 == 0o600
     assert "client-key-data" in file.read_text()
+
+
+CHART = {"apiVersion": "v2", "name": "tiny", "version": "0.1.0"}
+TEMPLATE = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ .Release.Name }}}
+spec:
+  replicas: {{ .Values.replicas }}
+  selector: {matchLabels: {app: {{ .Release.Name }}}}
+  template:
+    metadata: {labels: {app: {{ .Release.Name }}}, annotations: {{ toJson .Values.annotations }}}
+    spec: {containers: [{name: main, image: "test.invalid/pause:1"}]}
+"""
+
+
+def test_charts_are_installed_and_waited_for(control_plane: ControlPlane, namespace: str, helm: Tool, tmp_path: Path) -> None:
+    """helm sees pods become ready, and sees that they do not."""
+    chart = tmp_path / "tiny"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text(json.dumps(CHART))
+    (chart / "values.yaml").write_text(json.dumps({"replicas": 2, "annotations": {}}))
+    (chart / "templates" / "deployment.yaml").write_text(TEMPLATE)
+    helm = helm.to(control_plane.kubeconfig(tmp_path / "kubeconfig"))
+    helm.run("install", "tiny", chart, "--namespace", namespace, "--wait", "--timeout", "30s")
+    assert _ready(control_plane.pods(namespace, "tiny")) == [True, True]
+    broken = json.dumps({UNREADY: "yes"})
+    with pytest.raises(ToolError):
+        helm.run("upgrade", "tiny", chart, "-n", namespace, "--set-json", f"annotations={broken}", "--wait", "--timeout", "2s")
+    helm.run("rollback", "tiny", "1", "--namespace", namespace, "--wait", "--timeout", "30s")
+    helm.run("uninstall", "tiny", "--namespace", namespace)
+
+
+def test_a_rollout_is_restarted_by_hand(control_plane: ControlPlane, namespace: str, kubectl: Tool, tmp_path: Path) -> None:
+    """What people do at night works here too."""
+    control_plane.deployment(namespace, "app", 2)
+    kubectl = kubectl.to(control_plane.kubeconfig(tmp_path / "kubeconfig"))
+    before = {pod["metadata"]["uid"] for pod in control_plane.pods(namespace, "app")}
+    kubectl.run("--namespace", namespace, "rollout", "restart", "deployment/app")
+    said = kubectl.run("--namespace", namespace, "rollout", "status", "deployment/app", "--timeout=30s")
+    assert "successfully rolled out" in said
+    assert not before & {pod["metadata"]["uid"] for pod in control_plane.pods(namespace, "app")}
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ import pytest
 
 from tests.servers.binaries import find_one
 from tests.servers.fixtures import need
+from tests.servers.helm import HELM, KUBECTL
 from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK, ControlPlane
+from tests.servers.tool import Tool
 
 
 def control_plane_binaries() -> dict[str, Path]:
@@ -53,3 +55,15 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     name = control_plane.namespace(f"t{secrets.token_hex(5)}")
     yield name
     control_plane.admin.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Tool:
+    """helm, with a home of this test's own; ``helm.to(kubeconfig)`` for one that talks to a cluster."""
+    return Tool(need(HELM), tmp_path / "helm-home")
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Tool:
+    """kubectl, likewise."""
+    return Tool(need(KUBECTL), tmp_path / "kubectl-home")
