@@ -13,7 +13,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -91,6 +91,7 @@ class IamUserKeys:
             last_used_delay=settings.last_used_delay,
             call_settles_within=settings.call_settles_within,
             high_entropy=("secret_access_key",),
+            names=("access_key_id",),
         )
         self._lock = threading.Lock()
         self._met: set[str] = set()  # users
@@ -227,9 +228,7 @@ class IamUserKeys:
             if wrong := self._aws.wrong_account():
                 raise Denied(wrong[0]) from None
             return []
-        return [
-            LiveRef(ref=row["AccessKeyId"], created_at=row["CreateDate"], suspended=row["Status"] != "Active") for row in rows
-        ]
+        return [_live(row) for row in rows]
 
     def _set(self, user: str, ref: str, status: str) -> None:
         self._aws.call("iam", "update_access_key", UserName=user, AccessKeyId=ref, Status=status)
@@ -237,7 +236,7 @@ class IamUserKeys:
     def _use_by_others(self, ref: str) -> datetime | None:
         """What IAM says, but for our own probes: of those it tells the use before, as long as this process remembers it."""
         told = self._aws.call("iam", "get_access_key_last_used", AccessKeyId=ref)["AccessKeyLastUsed"]
-        used: datetime | None = told.get("LastUsedDate")
+        used = told["LastUsedDate"].astimezone(UTC) if told.get("LastUsedDate") else None
         with self._lock:
             before, probed = self._probed.get(ref, (None, None))
         ours = probed is not None and used is not None and told.get("ServiceName") == "sts" and abs(used - probed) <= OUR_PROBE
@@ -286,6 +285,11 @@ class IamUserKeys:
 def create(settings: JsonMap, surroundings: Surroundings) -> IamUserKeys:
     """The factory behind the entry point ``aws_iam_user``."""
     return IamUserKeys(Settings.model_validate(settings), surroundings)
+
+
+def _live(row: Mapping[str, Any]) -> LiveRef:
+    made = row["CreateDate"].astimezone(UTC)
+    return LiveRef(ref=row["AccessKeyId"], created_at=made, suspended=row["Status"] != "Active")
 
 
 def _in_path(about: Mapping[str, Any], parameters: JsonMap) -> bool:

@@ -100,6 +100,7 @@ class RoleSessions:
             listing_delay=LONGEST,
             call_settles_within=settings.call_settles_within,
             high_entropy=("secret_access_key", "session_token"),
+            names=("access_key_id", "expiration"),
         )
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ def from_sdk(error: BaseException) -> OutsideError | None:
 
     if isinstance(error, exceptions.ClientError):
         return _answered(error)
-    if isinstance(error, parsers.ResponseParserError):
+    if isinstance(error, parsers.ResponseParserError) or _came_up_in(parsers, error):
         return Retryable("AWS gave an answer that cannot be understood")
     if not isinstance(error, exceptions.BotoCoreError):
         return None
@@ -72,6 +72,14 @@ def from_sdk(error: BaseException) -> OutsideError | None:
         if isinstance(error, kinds):
             return make(error)
     return Invalid(f"the request cannot be made ({type(error).__name__})")
+
+
+def _came_up_in(module: Any, error: BaseException) -> bool:
+    """Whether a module of the SDK failed over what it was given: botocore's parsers raise KeyErrors for a proxy's HTML page."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals is vars(module)
 
 
 def _answered(error: Any) -> OutsideError:

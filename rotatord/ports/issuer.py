@@ -33,6 +33,7 @@ class Traits:
     revocable: bool = True
     shortest_life: timedelta = timedelta(0)  # of what can be given an end
     high_entropy: tuple[str, ...] = ()  # fields whose plain digests may be kept for leak matching
+    names: tuple[str, ...] = ()  # fields that are no secrets, but say whose the others are: a ref may be one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

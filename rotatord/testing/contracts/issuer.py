@@ -14,7 +14,7 @@ from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides, assert_within, texts_of
 from rotatord.testing.contracts.issuer_powers import PowersContract
 from rotatord.testing.contracts.issuer_principal import PrincipalContract
-from rotatord.testing.contracts.issuer_setting import mint, of_traits, powers_of, probe, query
+from rotatord.testing.contracts.issuer_setting import hidden, mint, of_traits, powers_of, probe, query
 
 _ENDED = "versions can be neither listed nor ended here"
 STRATEGIES = {"overlapping", "alternating", "in_place", "leased"}
@@ -38,6 +38,7 @@ class IssuerContract(PowersContract, PrincipalContract):
         assert traits.scope_proof in {"exact", "sampled", "none"}
         assert traits.max_live is None or traits.max_live >= 1
         assert set(traits.high_entropy) <= set(traits.fields)
+        assert set(traits.names) < set(traits.fields)
         assert 0 < issuer.timeout < float("inf")
         assert traits.labels or traits.exclusive, "without labels only an exclusive principal can be swept"
         if not traits.revocable:
@@ -70,13 +71,13 @@ class IssuerContract(PowersContract, PrincipalContract):
         minted = mint(issuer, request_)
         assert minted.fields.names == set(issuer.traits.fields)
         assert minted.ref
-        assert_hides(minted.ref, [minted.fields])
+        assert_hides(minted.ref, [hidden(issuer, minted.fields)])
 
     def test_nothing_prints_the_value(self, issuer: Issuer, request_: MintRequest) -> None:
         """Neither what is minted nor what is found nor the plugin itself shows a value in its repr."""
         minted = mint(issuer, request_)
         found = list(issuer.find(query(request_)))
-        assert_hides(f"{minted!r} {minted} {found!r} {issuer!r}", [minted.fields])
+        assert_hides(f"{minted!r} {minted} {found!r} {issuer!r}", [hidden(issuer, minted.fields)])
 
     @of_traits(
         lambda traits: traits.strategy != "in_place" and traits.max_live != 1 and traits.revocable,

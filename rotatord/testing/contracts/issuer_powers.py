@@ -19,7 +19,7 @@ from rotatord.ports import (
 )
 from rotatord.secret import Secret
 from rotatord.testing.contracts.common import assert_hides
-from rotatord.testing.contracts.issuer_setting import IssuerSetting, mint, of_power, probe, query
+from rotatord.testing.contracts.issuer_setting import IssuerSetting, hidden, mint, of_power, probe, query
 
 
 class PowersContract(IssuerSetting):
@@ -104,7 +104,7 @@ class PowersContract(IssuerSetting):
         assert gone.ref not in found
         if issuer.traits.labels:
             assert found[kept.ref].credential == request_.credential
-        assert_hides(repr(found), [kept.fields, gone.fields])
+        assert_hides(repr(found), [hidden(issuer, kept.fields), hidden(issuer, gone.fields)])
 
     @of_power(Renew)
     def test_renewing_prolongs(self, issuer: Issuer, renewable_request: MintRequest | None, settle: Callable[[], None]) -> None:

@@ -72,6 +72,11 @@ def mint(issuer: Issuer, request: MintRequest) -> Minted:
     return issuer.mint(request, proposed)
 
 
+def hidden(issuer: Issuer, fields: Secret) -> Secret:
+    """The fields that must be shown nowhere."""
+    return Secret({name: fields.reveal(name) for name in fields.names - frozenset(issuer.traits.names)})
+
+
 def query(request: MintRequest, *, rotation: str | None = None, ref: str | None = None) -> Query:
     return Query(
         installation=request.installation,
