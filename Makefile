@@ -11,7 +11,7 @@ help: ## this list
 setup: ## .venv with the locked dependencies (again only when they change)
 	@tests/tools/setup.sh
 
-servers: setup ## the test servers, cached outside the checkout (INSTALL=1: may install system packages)
+servers: setup ## the test servers and tools, cached outside the checkout (INSTALL=1: may install system packages)
 	@INSTALL=$(INSTALL) tests/tools/toolchain.sh
 	@$(PY) -m tests.servers
 

@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
 
 def _told(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        return f"`{' '.join(map(str, error.cmd[:4]))} …` failed with exit code {error.returncode}; what it said stands above"
+        return f"`{' '.join(map(str, error.cmd))}` failed with exit code {error.returncode}\n{error.stderr or ''}".rstrip()
     return str(error)
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +99,8 @@ def install_all(programs: Sequence[Program], say: Say) -> dict[str, Exception]:
     with _workshop(cache_root()) as workshop:
         for program in programs:
             try:
-                say(f"{program.name}: {_found(program) or _made(program, workshop(), say)}")
+                began = time.monotonic()
+                say(f"{program.name}: {_found(program) or _made(program, workshop(), say)}{_lasted(time.monotonic() - began)}")
             except (MissingError, OSError, subprocess.CalledProcessError) as error:
                 other = find(program)
                 if other is None:
@@ -106,6 +108,10 @@ def install_all(programs: Sequence[Program], say: Say) -> dict[str, Exception]:
                 else:  # pinned, but one on PATH is better than none
                     say(f"{program.name}: {other} instead of {program.version}, which cannot be had ({error})")
     return failures
+
+
+def _lasted(seconds: float) -> str:
+    return f" ({seconds / 60:.1f} minutes)" if seconds >= 6 else ""
 
 
 def _found(program: Program) -> Path | None:

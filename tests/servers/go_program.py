@@ -63,8 +63,7 @@ class GoProgram:
         go = _new_enough(go, module, workshop, say)
         say(f"{self.name}: building {self.version} with {go}, {self.takes}")
         for name, package in ((self.name, self.package), *self.beside):
-            command = [go, "build", *self.build_flags, "-o", str(into / name), package]
-            subprocess.run(command, cwd=module, env=_environment(workshop), check=True)
+            _run([go, "build", *self.build_flags, "-o", str(into / name), package], module, workshop)
 
 
 def _new_enough(go: str, module: Path, workshop: Path, say: Say) -> str:
@@ -80,12 +79,19 @@ def _new_enough(go: str, module: Path, workshop: Path, say: Say) -> str:
     assert wanted, f"{module.name}/go.mod must name a whole version of Go"
     say(f"{go} is {version}: fetching Go {wanted[1]} to build with")
     what = f"golang.org/toolchain@v0.0.1-go{wanted[1]}.{system}-{machine}"
-    command = [go, "mod", "download", "-json", what]
-    fetched = subprocess.run(command, cwd=workshop, env=_environment(workshop), stdout=subprocess.PIPE, check=True)
-    home = Path(json.loads(fetched.stdout)["Dir"])
+    home = Path(json.loads(_run([go, "mod", "download", "-json", what], workshop, workshop))["Dir"])
     for program in (*(home / "bin").iterdir(), *(home / "pkg" / "tool").rglob("*")):
         program.chmod(0o755)  # a module carries no modes
     return str(home / "bin" / "go")
+
+
+def _run(command: list[str], where: Path, workshop: Path) -> str:
+    """What Go printed; what it complained of goes with the error, without the hundreds of downloads."""
+    done = subprocess.run(command, cwd=where, env=_environment(workshop), capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("go: downloading "))
+        raise subprocess.CalledProcessError(done.returncode, command, stderr=said)
+    return done.stdout
 
 
 def _environment(workshop: Path) -> dict[str, str]:

@@ -49,7 +49,11 @@ class WheelProgram:
         wheels = workshop / f"wheel-{self.home}"
         command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--no-deps"]
         command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(wheels), "-r", str(HERE / self.requirements)]
-        subprocess.run(command, check=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise MissingError(
+                f"{self.name} {self.version} cannot be fetched; put it on PATH, or see what pip says:\n{done.stderr}"
+            )
         (wheel,) = wheels.glob("*.whl")
         self.unpack(wheel, into)
 
