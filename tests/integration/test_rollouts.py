@@ -1,0 +1,92 @@
+"""Rotations through real rollouts: no version dies while a pod of before is there, and a rollout that fails is undone.
+
+All rotations of this file begin together, when its fleet is made; each test then waits for its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from rotatord.testing.contracts.common import eventually
+from tests.integration.on_kubernetes import Fleet, fleet_of, fresh_namespace
+from tests.servers.kubernetes import ControlPlane
+from tests.servers.kwok_stages import TERMINATES_AFTER, UNREADY
+
+pytestmark = pytest.mark.kubernetes
+
+KINDS = ("deployment", "statefulset", "daemonset")
+GOOD = [f"slow-{kind}" for kind in KINDS]
+BAD = [f"broken-{kind}" for kind in KINDS]
+SHARED = [f"shared-{number}" for number in range(1, 6)]
+LINGERS_SECONDS = 3
+
+
+def kind_of(name: str) -> str:
+    return name.partition("-")[2]
+
+
+@pytest.fixture(scope="module")
+def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Every credential has its first version, at work in three pods each; then every one of them is rotated."""
+    namespace = fresh_namespace(control_plane)
+    credentials = [{"name": name, "kind": kind_of(name)} for name in [*GOOD, *BAD]]
+    shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 8s, stuck_after: 2s"}
+    credentials += [{"name": name, **shared} for name in SHARED]
+    for name in [*GOOD, *BAD, "shared"]:
+        kind = "deployment" if name == "shared" else kind_of(name)
+        ends = {TERMINATES_AFTER: str(LINGERS_SECONDS)} if name in GOOD else {}
+        more = {} if kind == "daemonset" else {"replicas": 3}
+        if kind == "deployment":
+            more |= {"progressDeadlineSeconds": 5}
+        getattr(control_plane, kind)(namespace, name, wait=False, annotations={UNREADY: "until it has read", **ends}, **more)
+    with fleet_of(control_plane, namespace, tmp_path_factory.mktemp("rollouts") / "fleet", [], credentials) as fleet:
+        names = [*GOOD, *BAD, *SHARED]
+        for name in names:
+            fleet.installation.until_quiet(name, 90)
+        fleet.first = {name: (fleet.token(name), fleet.last(name)) for name in names}
+        fleet.restarts = fleet.workload("deployment", "shared")["metadata"]["generation"]
+        fleet.applications.broken = dict.fromkeys(BAD, "2-")
+        for name in [*SHARED, *GOOD, *BAD]:
+            fleet.installation.command("rotate", name)
+        yield fleet
+    assert fleet.applications.trouble == []
+    assert fleet.applications.refused == []
+    assert fleet.applications.uses > 0
+    control_plane.admin.delete(f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_old_version_lives_as_long_as_any_pod_of_before(fleet: Fleet, name: str) -> None:
+    """Pods take seconds to end. What they hold is accepted until the last of them is gone (the fleet's end asserts that of
+    every call), and refused soon after."""
+    old, before = fleet.first[name]
+    assert fleet.ended(name, before)["state"] == "completed"
+    new = fleet.token(name)
+    assert new != old
+    assert not fleet.accepted(old)
+    assert fleet.applications.tokens(name) == [new] * 3
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_rollout_that_never_becomes_ready_is_undone(fleet: Fleet, name: str) -> None:
+    """No pod can work with the new version: the old value is in the Secret again, every pod runs on it and is ready, and
+    the new version is dead. Of a StatefulSet that includes the pod that would have blocked the others for ever."""
+    old, before = fleet.first[name]
+    last = fleet.ended(name, before)
+    assert last["state"] == "rolled_back"
+    assert fleet.token(name) == old
+    assert fleet.accepted(old)
+    eventually(lambda: fleet.applications.tokens(name) == [old] * 3, "three pods on the old version")
+    assert fleet.ready(name) == [True] * 3
+    tried = {pod.token for pod in fleet.applications.pods.values() if pod.app == name and not pod.works}
+    assert len(tried) == 1
+    assert not fleet.accepted(tried.pop())
+
+
+def test_credentials_of_one_workload_share_a_restart(fleet: Fleet) -> None:
+    """Five were published within its time to gather: it restarted once."""
+    for name in SHARED:
+        assert fleet.ended(name, fleet.first[name][1])["state"] == "completed"
+    assert fleet.workload("deployment", "shared")["metadata"]["generation"] == fleet.restarts + 1
