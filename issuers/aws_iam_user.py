@@ -67,7 +67,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     user: UserName
-    path: str = Field(default="/", pattern=r"^/([\x21-\x7e]{1,510}/)?$")  # of the user; a part of its ARN
+    path: str = Field(default="/", pattern=r"^/([\x21-\x7e]+/)?$", max_length=512)  # of the user; a part of its ARN
 
 
 class IamUserKeys:

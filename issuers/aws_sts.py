@@ -53,7 +53,7 @@ _REF = re.compile(
 _TOO_LONG = re.compile(r"MaxSessionDuration|1 hour session limit", re.IGNORECASE)
 Length = Annotated[timedelta, BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)]
 PolicyArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+$")]
-TagText = Annotated[str, Field(pattern=r"^[\w .:/=+@-]{0,256}$")]
+TagText = Annotated[str, Field(pattern=r"^[\w .:/=+@-]*$", max_length=256)]
 
 
 class Settings(AwsSettings):
@@ -69,7 +69,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
-    external_id: str | None = Field(default=None, pattern=r"^[\w+=,.@:/-]{2,1224}$")
+    external_id: str | None = Field(default=None, pattern=r"^[\w+=,.@:/-]+$", min_length=2, max_length=1224)
     source_identity: str | None = Field(default=None, pattern=r"^[\w+=,.@-]{2,64}$")
 
 
