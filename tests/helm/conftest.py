@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.helm.charting import Helm
+from tests.servers.fixtures import need
+from tests.servers.helm import HELM
 
 
 @pytest.fixture
 def helm(tmp_path: Path) -> Helm:
     """Helm without a cluster."""
-    found = shutil.which("helm")
-    if found is None:
-        pytest.skip("no helm")
     place = tmp_path / "helm"
     place.mkdir()
-    return Helm(Path(found), place)
+    return Helm(need(HELM), place)

@@ -150,7 +150,14 @@ CONTRADICTIONS: dict[str, tuple[Json, str]] = {
         with_place(name=1234),
         "config: credential dns, a destination: name should be text, in quotes where YAML could take it for a number",
     ),
-    "no namespace": (with_place(namespace=None), "config: credential dns, a destination: namespace should be text"),
+    "a namespace that is a number": (
+        with_place(namespace=1),
+        "config: credential dns, a destination: namespace should be text",
+    ),
+    "a workload without a namespace": (
+        {"config": {"credentials": [{"name": "dns", "consumers": [{"type": "deployment", "name": "web"}]}]}},
+        "config: credential dns, a consumer: namespace should be text",
+    ),
 }
 
 

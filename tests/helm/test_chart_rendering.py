@@ -82,8 +82,9 @@ def test_no_right_reaches_over_a_namespace(helm: Helm, values: Path) -> None:
                 assert role["kind"] == "Role"
                 assert not {"list", "watch", "update", "deletecollection"} & set(rule["verbs"])
                 assert rule["verbs"] == ["create"] or rule["resourceNames"]
-    bound = [(item["metadata"]["namespace"], item["roleRef"]["name"]) for item in of_kind(objects, "RoleBinding")]
-    assert bound == [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in of_kind(objects, "Role")]
+    for kind in ("Role", "ClusterRole"):
+        bound = [(item["metadata"].get("namespace"), item["roleRef"]["name"]) for item in of_kind(objects, f"{kind}Binding")]
+        assert bound == [(item["metadata"].get("namespace"), item["metadata"]["name"]) for item in of_kind(objects, kind)]
 
 
 def test_selectors_meet_the_daemon_alone(helm: Helm) -> None:

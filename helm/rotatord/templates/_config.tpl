@@ -53,7 +53,7 @@
 {{- $config := include "rotatord.config" . | fromJson -}}
 {{- range $section := list "issuers" "backends" -}}
 {{- range $name, $plugin := (get $config $section | default dict) -}}
-{{- $login := dig "auth" "kubernetes" nil (default dict $plugin) -}}
+{{- $login := dig "auth" "kubernetes" nil (kindIs "map" $plugin | ternary $plugin dict) -}}
 {{- if and (kindIs "map" $login) (hasPrefix "/var/run/secrets/kubernetes.io/" ($login.token_file | default "/var/run/secrets/kubernetes.io/serviceaccount/token")) -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -40,7 +40,7 @@
   {{- $found = append $found "persistence.existingClaim is given and persistence.enabled is false: which one is meant?" -}}
   {{- end -}}
   {{- range $name, $issuer := ($config.issuers | default dict) -}}
-    {{- if eq (dig "type" "" (default dict $issuer)) "builtin" -}}
+    {{- if eq (dig "type" "" (kindIs "map" $issuer | ternary $issuer dict)) "builtin" -}}
     {{- $found = append $found (printf "persistence.enabled is false and issuer %s is built in: every token that it made would stop working with each restart; give it a volume" $name) -}}
     {{- end -}}
   {{- end -}}
