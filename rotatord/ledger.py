@@ -7,7 +7,6 @@ mint intent made or what a person adopted by ref - never what a destination hold
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +29,7 @@ from rotatord.ops import (
     soon,
 )
 from rotatord.ports import Accepted, Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
+from rotatord.replacing import replace
 from rotatord.steps.slots import fields_at, named
 
 PROOF_WAIT_SECONDS = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rotatord.clock import Ids
@@ -24,6 +23,7 @@ from rotatord.model import (
 )
 from rotatord.ops import open_rotation, with_rotation
 from rotatord.ports import Traits
+from rotatord.replacing import replace
 from rotatord.retry import after_rolled_back, after_step
 
 BY_HAND = "replaced by hand"  # why a version is owed that a person's own value stands in for

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from rotatord.clock import Clock, Ids, Instant, elapsed
 from rotatord.errors import OutsideError
 from rotatord.model import Destination, Event, JsonMap, Marker, Notice, Record, Rotation, Slot, Spec, Version
 from rotatord.ports import Backend, Consumer, Health, Held, Issuer, Plugins
+from rotatord.replacing import replace
 from rotatord.secret import Fingerprinter, Secret
 
 

@@ -8,7 +8,6 @@ A command that cannot be done raises :class:`~rotatord.errors.Refused` with the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from rotatord import moves
@@ -33,6 +32,7 @@ from rotatord.model import (
 )
 from rotatord.ops import open_rotation, with_rotation
 from rotatord.ports import Amendment, Traits
+from rotatord.replacing import replace
 from rotatord.work import next_due
 
 TraitsOf = Callable[[str], Traits]

@@ -6,7 +6,6 @@ This is the only place that retries, and the only one that decides what an error
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from rotatord import moves, retry
@@ -26,6 +25,7 @@ from rotatord.model import Event, Notice, Record, Standing, Trouble
 from rotatord.ops import Call, Commit, Context, Done, Failed, Result, Stop, Unit, Wait, open_rotation
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Journal, Lease
+from rotatord.replacing import replace
 from rotatord.steps.adopt import adopt, rebuild
 from rotatord.steps.authorise import authorise
 from rotatord.steps.discard import discard

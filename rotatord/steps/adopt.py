@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from rotatord import moves
 from rotatord.model import Asked, JsonMap, Notice, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Op, Unit, ask, commit, fields_of, read
 from rotatord.ports import Accepted, Held, Issuer, LiveRef, Query
+from rotatord.replacing import replace
 from rotatord.steps.inspect import behind, unknown_version
 from rotatord.steps.prove import parity, probe
 from rotatord.steps.slots import Kind, kind

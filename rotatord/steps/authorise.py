@@ -7,7 +7,6 @@ sequence number that was read, so a hold, a rollback or a leak mark that was acc
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from rotatord.model import Evidence, Record, Rotation, Slot, Suspension, Verdict
 from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, commit, open_rotation, parameters_of, read, soon
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
+from rotatord.replacing import replace
 from rotatord.steps.verify import agreed, lost, overridden, override, publish_again, reasons, summary
 
 HOLD_WAIT_SECONDS = 30.0

@@ -5,11 +5,10 @@ Reads only. What it finds decides whether anything may be written at all.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rotatord.model import Asked, Drift, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Stop, Unit, commit, fields_of, read
 from rotatord.ports import Held
+from rotatord.replacing import replace
 from rotatord.steps.slots import Kind, kind, named
 
 

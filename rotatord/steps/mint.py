@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +30,7 @@ from rotatord.ops import (
 )
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Held, Issuer, Minted, MintRequest, Query
+from rotatord.replacing import replace
 from rotatord.secret import Secret, digests
 from rotatord.steps.preflight import preflight
 from rotatord.steps.rescope import set_scope

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rotatord import moves
 from rotatord.model import LeakMark, Record
 from rotatord.ops import Context, Done, Unit, commit
 from rotatord.policy import Due
+from rotatord.replacing import replace
 
 
 def plan(ctx: Context, record: Record, due: Due) -> Unit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from rotatord import moves
@@ -28,6 +27,7 @@ from rotatord.ops import (
 )
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Held
+from rotatord.replacing import replace
 from rotatord.secret import Secret
 from rotatord.steps.slots import Kind, fields_at, find_fields, kind
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from rotatord.model import ConsumerSpec, Record, Reloaded, Seen, Slot, Version
 from rotatord.ops import Context, Done, Op, Unit, Wait, commit, left, open_rotation, passed, tell
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Consumer, Published, Restarts
+from rotatord.replacing import replace
 from rotatord.steps.copies import lagging, noted, waiting_for
 from rotatord.steps.publish import last_written
 from rotatord.steps.slots import fields_at

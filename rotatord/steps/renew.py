@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from rotatord.errors import NotFound
@@ -10,6 +9,7 @@ from rotatord.model import LeakMark, Record, Spec, Version
 from rotatord.ops import Context, Done, Unit, ask, commit, parameters_of
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Renew, Suspend
+from rotatord.replacing import replace
 
 SHORTEST = timedelta(seconds=5)  # between two renewals, whatever the issuer says
 

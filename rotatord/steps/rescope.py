@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from rotatord import principals
@@ -11,6 +10,7 @@ from rotatord.clock import Instant
 from rotatord.model import Grant, JsonMap, Record
 from rotatord.ops import Context, Done, Op, Unit, Wait, ask, commit, left, passed
 from rotatord.ports import PrincipalScope
+from rotatord.replacing import replace
 
 
 def rescope(ctx: Context, record: Record, grant: Grant) -> Unit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from rotatord import moves
@@ -12,6 +11,7 @@ from rotatord.gates import Gate, evaluate, verdict
 from rotatord.model import Evidence, Record, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
 from rotatord.ops import with_rotation as changed
+from rotatord.replacing import replace
 
 
 def verify(ctx: Context, record: Record) -> Unit:
