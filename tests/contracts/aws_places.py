@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from rotatord.model import JsonMap
-from rotatord.ports import Surroundings
+from rotatord.model import Destination, JsonMap, Slot
+from rotatord.ports import Backend, BackendPreflight, Surroundings
 from rotatord.rights import AwsRight
 from rotatord.testing.aws import REGION, Credentials, FakeAws, allow
 from rotatord.testing.aws.quotas import RATES, Rate
+from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, later, put
 
 ACCOUNT = "123456789012"
 QUICK = {"connect_timeout": 0.5, "read_timeout": 0.5, "timeout": 1.0}
@@ -67,3 +69,30 @@ def strict_aws() -> Iterator[FakeAws]:
     with FakeAws() as fake:
         fake.quotas.rates.update(dict.fromkeys(RATES, Rate(10_000)))  # rates are tested by themselves
         yield fake
+
+
+def walk(backend: Backend, destination: Destination) -> None:
+    """Everything that the engine asks of a backend at one place, over something and over nothing."""
+    for slot in Slot:
+        token = put(backend, destination, slot, FIRST)
+        token = backend.write(destination, slot, SECOND, later(MARKER), token)
+        token = backend.clear(destination, slot, token)
+        backend.write(destination, slot, FIRST, later(MARKER, 2), token)
+        assert backend.read(destination, slot).fields == FIRST
+    assert isinstance(backend, BackendPreflight)
+    assert list(backend.preflight(destination, home=True)) == []
+
+
+def unused(fake: FakeAws, rights: Iterable[AwsRight], key: str) -> list[tuple[str, str]]:
+    """What was granted and never asked for by the holder of a key, action by action and resource by resource. Fails where
+    something was asked for and denied."""
+    us = {call.caller for call in fake.calls if call.key == key}
+    asked = [one for one in fake.decisions if one.caller in us]
+    assert [one for one in asked if not one.allowed] == []
+    left = []
+    for right in rights:
+        for resource in right.resources:
+            shape = re.escape(resource).replace(r"\?", ".").replace(r"\*", ".*")
+            used = {one.action for one in asked if re.fullmatch(shape, one.resource)}
+            left += [(resource, action) for action in right.actions if action not in used]
+    return left

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -13,14 +12,13 @@ import pytest
 
 from backends.aws_secrets_manager import SecretsManager, create
 from rotatord.document import MARKER_KEY
+from rotatord.errors import Denied
 from rotatord.model import Destination, JsonMap, Slot
 from rotatord.testing.aws import REGION, Credentials, FakeAws
 from rotatord.testing.contracts.backend import BackendContract
 from rotatord.testing.contracts.backend_setting import FIRST, Placing, put
 from rotatord.testing.silent import closed_port, silent_server
-from tests.contracts.aws_places import NOBODY, QUICK, nothing, policy, settings, strict_aws, surroundings
-
-UNSEEN = {"secretsmanager:TagResource"}  # AWS asks for it where a secret is made with tags; the strict AWS does not
+from tests.contracts.aws_places import NOBODY, QUICK, nothing, policy, settings, strict_aws, surroundings, unused, walk
 
 
 @pytest.fixture(scope="class")
@@ -33,6 +31,14 @@ def fake() -> Iterator[FakeAws]:
 def credentials(fake: FakeAws) -> Credentials:
     """Ours; what they may do is set for each test."""
     return fake.identity("us", nothing())
+
+
+@pytest.fixture(scope="class")
+def ours(request: pytest.FixtureRequest, fake: FakeAws, credentials: Credentials) -> Iterator[SecretsManager]:
+    """One plugin for all tests of a class: making its clients takes longer than most of them."""
+    plugin = create(settings(fake.url, **request.cls.extra), surroundings(credentials, fake.clock.now))
+    yield plugin
+    plugin.close()
 
 
 def destination_of(name: str, keys: dict[str, str] | None = None, version_key: str | None = None, **more: Any) -> Destination:
@@ -50,10 +56,8 @@ class Suite(BackendContract):
     extra: ClassVar[JsonMap] = {}
 
     @pytest.fixture
-    def backend(self, fake: FakeAws, credentials: Credentials) -> Iterator[SecretsManager]:
-        plugin = create(settings(fake.url, **self.extra), surroundings(credentials, fake.clock.now))
-        yield plugin
-        plugin.close()
+    def backend(self, ours: SecretsManager) -> SecretsManager:
+        return ours
 
     @pytest.fixture
     def place(self, fake: FakeAws, credentials: Credentials) -> Placing:
@@ -111,26 +115,16 @@ class Suite(BackendContract):
         with silent_server() as port:
             yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
 
-    def test_what_is_in_use_has_no_problems(self, backend: SecretsManager, destination: Destination) -> None:
-        """Preflight of a place that was written, with all that it looks at."""
-        for slot in Slot:
-            put(backend, destination, slot, FIRST)
-        assert backend.preflight(destination, home=True) == []
-
-    def test_zz_rights_are_exact(self, fake: FakeAws, credentials: Credentials) -> None:
-        """Over all tests of this class nothing was denied to us, and nothing that we are granted was of no use."""
-        plugin = create(settings(fake.url, **self.extra), surroundings(NOBODY))
-        name = "apps/0123abcd"
-        us = next(call.caller for call in fake.calls if call.key == credentials.id)
-        asked = [one for one in fake.decisions if one.caller == us]
-        assert [one for one in asked if not one.allowed] == []
-        for right in plugin.rights(destination_of(name, **self.address), home=True):
-            for resource in right.resources:
-                shape = re.compile(
-                    re.escape(resource).replace(name, "apps/[0-9a-f]{8}").replace(r"\?", ".").replace(r"\*", ".*")
-                )
-                used = {one.action for one in asked if shape.fullmatch(one.resource)}
-                assert set(right.actions) - UNSEEN - used == set(), resource
+    def test_rights_are_exact(
+        self, backend: SecretsManager, destination: Destination, fake: FakeAws, credentials: Credentials
+    ) -> None:
+        """With exactly the rights that are named everything works, and none of them is of no use; nor for reading alone."""
+        walk(backend, destination)
+        assert unused(fake, backend.rights(destination, home=True), credentials.id) == []
+        fake.set_policy(fake.account.user("us"), policy(backend.read_rights(destination)))
+        assert backend.read(destination, Slot.CURRENT).fields == FIRST
+        with pytest.raises(Denied):
+            put(backend, destination, Slot.CURRENT, FIRST)
 
 
 class TestSecretsManager(Suite):

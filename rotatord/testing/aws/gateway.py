@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rotatord.testing.aws import iam_policies, iam_users, parameters, secret_versions, secretsmanager, sts
+from rotatord.testing.aws import iam_policies, iam_users, parameter_paths, parameters, secret_versions, secretsmanager, sts
 from rotatord.testing.aws.account import Account, Use
 from rotatord.testing.aws.answers import Reply, failure, success
 from rotatord.testing.aws.asking import Ask, Caller, Decided, Operation
@@ -24,7 +24,7 @@ from rotatord.testing.aws.spread import View
 _OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "iam": {**iam_users.OPERATIONS, **iam_policies.OPERATIONS},
     "sts": sts.OPERATIONS,
-    "ssm": parameters.OPERATIONS,
+    "ssm": {**parameters.OPERATIONS, **parameter_paths.OPERATIONS},
     "secretsmanager": {**secretsmanager.OPERATIONS, **secret_versions.OPERATIONS},
 }
 
@@ -132,7 +132,8 @@ class Gateway:
         landed = not (isinstance(fault, Late) and outcome == "ok")
         name = f"{request.service.name}:{request.operation}"
         now, known = self.account.now(), request
-        return Call(now, name, known.region, known.key, known.caller, known.resource, known.allowed, outcome, fault, landed)
+        allowed = known.allowed and not outcome.startswith("AccessDenied")
+        return Call(now, name, known.region, known.key, known.caller, known.resource, allowed, outcome, fault, landed)
 
     def _do(self, wire: Wire, request: _Request, fault: Fault | None, number: str) -> Reply | None:
         known, name = request.service, request.service.name

@@ -14,7 +14,9 @@ _SECRET_WRITES = frozenset(
     | {"RotateSecret", "CancelRotateSecret", "TagResource", "UntagResource"}
     | {"ReplicateSecretToRegions", "RemoveRegionsFromReplication"}
 )
-_PARAMETER_WRITES = frozenset({"PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "DeleteParameter"})
+_PARAMETER_WRITES = frozenset(
+    {"PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "DeleteParameter", "DeleteParameters"}
+)
 
 
 def family(service: str, operation: str) -> str:
@@ -25,12 +27,19 @@ def family(service: str, operation: str) -> str:
     return f"{service} {'writes' if operation in writes else 'reads'}"
 
 
+_SAID = "Rate exceeded"
+
+
 @dataclass(frozen=True)
 class Rate:
-    """So many calls a second, and the same number at once."""
+    """So many calls a second; and so many at once, which is the same number unless said."""
 
     per_second: float
-    message: str = "Rate exceeded"
+    at_once: float | None = None
+
+    @property
+    def most(self) -> float:
+        return self.per_second if self.at_once is None else self.at_once
 
 
 # Secrets Manager's are published; IAM's and STS's are not, and these are what one sees.
@@ -55,10 +64,10 @@ class Quotas:
         """Take one call, or refuse it as the service does."""
         name = family(service, operation)
         rate, real = self.rates[name], time.monotonic()
-        left, then, then_real = self._left.get(name, (rate.per_second, now, real))
+        left, then, then_real = self._left.get(name, (rate.most, now, real))
         passed = max((now - then).total_seconds(), real - then_real, 0.0)
-        left = min(rate.per_second, left + passed * rate.per_second)
+        left = min(rate.most, left + passed * rate.per_second)
         if left < 1:
             self._left[name] = (left, now, real)
-            raise AwsError("Throttling" if service in ("iam", "sts") else "ThrottlingException", rate.message, 400)
+            raise AwsError("Throttling" if service in ("iam", "sts") else "ThrottlingException", _SAID, 400)
         self._left[name] = (left - 1, now, real)
