@@ -71,7 +71,7 @@ def _statement_problems(statement: Any, place: str) -> list[str]:
 
 def plain(document: JsonMap) -> JsonMap:
     """The form in which documents that mean the same are equal."""
-    return _document(_plain_statement(statement) for statement in _listed(document["Statement"]))
+    return _document(_once(_plain_statement(statement) for statement in _listed(document["Statement"])))
 
 
 def text(document: JsonMap) -> str:
