@@ -6,6 +6,7 @@ very object, and a 200 only where it holds this object. What something between u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,8 +184,8 @@ class Cluster:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
 
         def gone(answer: Answer) -> bool:
-            other = answer.status == 409 and uid is not None and "UID in precondition" in answer.why
-            return other or _is_missing(answer, call)
+            other = uid is not None and re.search("UID in (the )?precondition", answer.why)
+            return bool(answer.status == 409 and other) or _is_missing(answer, call)
 
         _json(self._ask("DELETE", call, body, allow=gone), call)
 
