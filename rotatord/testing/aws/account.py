@@ -161,6 +161,7 @@ class Account:
         self.sessions: dict[str, Session] = {}
         self.most_keys: dict[str, int] = {}
         self.regions: dict[tuple[str, str], dict[str, Any]] = {}  # (service, region) -> its things by name
+        self.warnings: list[str] = []
         self._parsed: dict[tuple[str, str], Document] = {}
         for name, text in managed.POLICIES.items():
             self.add_policy(name, text, owner="aws")
@@ -257,6 +258,11 @@ class Account:
     def things(self, service: str, region: str) -> dict[str, Any]:
         """What a service holds in a region, by name."""
         return self.regions.setdefault((service, region), {})
+
+    def warn(self, said: str) -> None:
+        """What AWS advises against, once."""
+        if said not in self.warnings:
+            self.warnings.append(said)
 
     def last_use(self, key: Key) -> Use | None:
         """The last use that IAM has heard of by now, its moment made coarse."""

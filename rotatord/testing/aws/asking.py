@@ -65,10 +65,14 @@ class Ask:
     def require(self, action: str, target: Target) -> None:
         """AccessDenied in AWS's words unless the caller may."""
         verdict, why = self.decision(action, target)
-        self.decisions.append(Decided(action, target.arn, self.caller.arn, verdict))
+        self.record(action, target, verdict)
         if not verdict:
             said = f"User: {self.caller.arn} is not authorized to perform: {action} on resource: {target.shown or target.arn}"
             raise common("denied", self.service.protocol, f"{said} {why}")
+
+    def record(self, action: str, target: Target, verdict: bool) -> None:
+        """Write down a decision that was made elsewhere."""
+        self.decisions.append(Decided(action, target.arn, self.caller.arn, verdict))
 
     def decision(self, action: str, target: Target) -> tuple[bool, str]:
         """Whether the caller may, and if not why, as the end of AWS's message."""

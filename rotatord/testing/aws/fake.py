@@ -199,6 +199,12 @@ class FakeAws:
         with self.gateway.lock:
             return list(self.gateway.refusals)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What AWS takes for now and advises against."""
+        with self.gateway.lock:
+            return list(self.account.warnings)
+
     def used(self, access_key_id: str) -> list[Use]:
         """Every call that this key signed and that was let in, told or not by GetAccessKeyLastUsed."""
         with self.gateway.lock:

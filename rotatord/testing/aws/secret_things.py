@@ -11,6 +11,7 @@ from rotatord.testing.aws.errors import AwsError
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 LABELS = 20  # on all versions of a secret together
 VERSIONS = 100  # beyond this the oldest without a label are collected
+_EVERY, _SUSTAINED = timedelta(minutes=10), timedelta(hours=2)
 YOUNG = timedelta(hours=24)  # a version younger than this is never collected
 
 
@@ -75,6 +76,10 @@ class Secret:
         after = self._labelled(version.id, labels if self.stages else sorted({*labels, CURRENT}))
         self._add(version, now)
         self.stages = after
+
+    def sustained(self, now: datetime) -> bool:
+        """Whether values were written faster, for hours, than old versions are removed."""
+        return sum(now - one.created < _SUSTAINED for one in self.versions.values()) > _SUSTAINED / _EVERY
 
     def _add(self, version: Version, now: datetime) -> None:
         """Keep a new version; the oldest ones without a label go when there are too many."""

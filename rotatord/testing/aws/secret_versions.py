@@ -63,6 +63,9 @@ def _add_version(ask: Ask, secret: Secret, labels: list[str]) -> Version:
         kms(ask, secret, "kms:Decrypt", secret.kms_key)
     version = Version(token, text, binary, ask.now, secret.kms_key)
     secret.put(version, labels, ask.now)
+    if secret.sustained(ask.now):
+        said = f"secret {secret.name}: written more often than every 10 minutes for 2 hours; it will run out of versions"
+        ask.account.warn(said)
     return version
 
 

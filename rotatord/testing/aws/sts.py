@@ -44,7 +44,9 @@ def _about_role(ask: Ask) -> Target:
 def _assume(ask: Ask) -> JsonMap:
     target = _about_role(ask)
     role = _role(ask)
-    if role is None or not _let_in(ask, role):
+    let_in = role is not None and _let_in(ask, role)
+    ask.record("sts:AssumeRole", target, let_in)
+    if role is None or not let_in:
         said = f"User: {ask.caller.arn} is not authorized to perform: sts:AssumeRole on resource: {target.arn}"
         raise common("denied", "query", said)
     seconds = ask.get("DurationSeconds", _HOUR)
