@@ -135,7 +135,7 @@ def credential(chance: random.Random, number: int, backends: Json) -> Json:
 def test_any_configuration_is_granted_exactly_what_it_needs(helm: Helm, seed: int, tmp_path: Path) -> None:
     """Namespaces named here or there or nowhere, homes and others, copies, observed workloads, other clusters, own markers."""
     config = drawn(random.Random(seed))
-    compare(helm, helm.template(helm.values({"config": config})), tmp_path)
+    given = compare(helm, helm.template(helm.values({"config": config})), tmp_path)
     text = tmp_path / "as-text.yaml"
     text.write_text(json.dumps(config))
-    compare(helm, helm.template(more=["--set-file", f"config={text}"]), tmp_path)
+    assert granted(helm.template(more=["--set-file", f"config={text}"])) == given
