@@ -47,7 +47,7 @@ class Component:
                 cwd=home,
                 env={"HOME": str(home), "PATH": os.environ.get("PATH", ""), "TMPDIR": str(home)},  # no settings of this machine
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  (a short and plain system call)
+                preexec_fn=die_with_parent,  # noqa: PLW1509  (a short and plain system call)
             )
 
     def stop(self, *, kill: bool = False) -> None:
@@ -97,6 +97,6 @@ def free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A killed test run leaves no server behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

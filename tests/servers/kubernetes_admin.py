@@ -88,7 +88,8 @@ class Admin:
 
     def until(self, path: str, reached: Callable[[Json], Any], what: str, seconds: float = 30) -> Json:
         """Read again and again until it is as wanted; {} is asked about where there is nothing."""
-        status, seen = 0, {}
+        status = 0
+        seen: Json = {}
         deadline = time.monotonic() + seconds
         pause = threading.Event()
         while time.monotonic() < deadline:

@@ -5,11 +5,9 @@ The small build knows no file storage: ``durable`` uses Raft in the temporary di
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -19,6 +17,7 @@ from typing import Any
 
 import urllib3
 
+from tests.servers.component import die_with_parent, free_port
 from tests.servers.go_program import GoProgram
 
 VAULT = GoProgram(
@@ -28,7 +27,6 @@ VAULT = GoProgram(
     build_flags=("-tags", "minimal", "-trimpath", "-ldflags", "-s -w"),
     takes="about 9 minutes on two cores",
 )
-_PR_SET_PDEATHSIG = 1
 _READY_SECONDS = 30
 
 
@@ -61,7 +59,7 @@ class VaultServer:
         """Start it; the first time also initialise it and switch the audit device on. Unsealed when it returns."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for _ in range(3):  # the free port may be taken between our look and Vault's
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             if self._launch():
                 break
             self.port = 0
@@ -141,12 +139,12 @@ class VaultServer:
             "listener": {
                 "tcp": {
                     "address": f"127.0.0.1:{self.port}",
-                    "cluster_address": f"127.0.0.1:{_free_port()}",
+                    "cluster_address": f"127.0.0.1:{free_port()}",
                     "tls_disable": True,
                 }
             },
             "api_addr": self.address,
-            "cluster_addr": f"https://127.0.0.1:{_free_port()}",
+            "cluster_addr": f"https://127.0.0.1:{free_port()}",
             "disable_mlock": True,
             "ui": False,
             "log_level": "warn",
@@ -163,7 +161,7 @@ class VaultServer:
                 stderr=log,
                 env={"HOME": str(home), "PATH": os.environ.get("PATH", "")},  # no VAULT_* of this machine
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  (a short and plain system call)
+                preexec_fn=die_with_parent,  # noqa: PLW1509  (a short and plain system call)
             )
         try:
             self._until(lambda: self.request("GET", "sys/seal-status")[0] == 200, "answer")
@@ -185,15 +183,3 @@ class VaultServer:
                 pass
             pause.wait(0.02)
         raise VaultServerError(f"Vault did not {what} within {_READY_SECONDS} s; see {self.directory / 'vault.log'}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _die_with_parent() -> None:
-    """A killed test run leaves no server behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
