@@ -11,7 +11,7 @@ import json
 import secrets
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +168,8 @@ class Fleet:
     applications: Applications
     first: dict[str, tuple[str, str]] = field(default_factory=dict)  # by credential: first token and rotation
     restarts: int = 0  # of what several credentials share, so far
+    said: dict[str, str] = field(default_factory=dict)  # by credential: its state when it said what it waits for
+    cramped: str = ""  # the namespace that has a quota
 
     def accepted(self, token: str) -> bool:
         return self.applications.accepted(token)
@@ -199,8 +201,19 @@ class Fleet:
             last = row["last_rotation"]
             return row["state"] == "quiet" and last is not None and last["id"] != before
 
-        last: Json = self.installation.until_row(name, over, "end its rotation", seconds)["last_rotation"]
+        last: Json = self._until(name, over, "end its rotation", seconds)["last_rotation"]
         return last
+
+    def quiet(self, name: str, seconds: float = 90) -> Json:
+        """Its row, once nothing is open or owed."""
+        return self._until(name, lambda row: bool(row["state"] == "quiet"), "become quiet", seconds)
+
+    def _until(self, name: str, reached: Callable[[Json], bool], what: str, seconds: float) -> Json:
+        try:
+            return self.installation.until_row(name, reached, what, seconds)
+        except AssertionError as error:
+            waiting, trouble = self.installation.row(name)["waiting"], self.applications.trouble[-3:]
+            raise AssertionError(f"{name} waits for {waiting!r}; the applications: {trouble}; {error}") from None
 
     def last(self, name: str) -> str:
         """The id of the rotation that ended last."""

@@ -44,7 +44,7 @@ def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     with fleet_of(control_plane, namespace, tmp_path_factory.mktemp("rollouts") / "fleet", [], credentials) as fleet:
         names = [*GOOD, *BAD, *SHARED]
         for name in names:
-            fleet.installation.until_quiet(name, 90)
+            fleet.quiet(name)
         fleet.first = {name: (fleet.token(name), fleet.last(name)) for name in names}
         fleet.restarts = fleet.workload("deployment", "shared")["metadata"]["generation"]
         fleet.applications.broken = dict.fromkeys(BAD, "2-")
