@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import chart  # beside this file
@@ -14,11 +16,12 @@ from rotatord import views
 from rotatord.cli import manual
 from rotatord.clock import SystemClock
 from rotatord.commands import VERBS
+from rotatord.config import load
 from rotatord.configuration.manual import tables
 from rotatord.machine import diagram
 from rotatord.model import Destination, JsonMap
-from rotatord.permission_forms import hcl
-from rotatord.permissions import Grants
+from rotatord.permission_forms import ServiceAccount, hcl, rbac
+from rotatord.permissions import Grants, Needs
 from rotatord.ports import Surroundings
 from rotatord.registry import BACKENDS, ISSUERS, installed
 from rotatord.rights import Right
@@ -68,6 +71,25 @@ VAULT_POLICIES: dict[str, tuple[tuple[str, str], Callable[[Any], Sequence[Right]
     "rotatord-vault-kv-retire": (KV, lambda backend: backend.retire_rights(DOCUMENT)),
 }
 
+
+def example_rights(page: str, name: str, language: str, form: Callable[[Grants], Iterable[str]]) -> str:
+    """What ``rotatord rights`` prints for the configuration of this name that stands on the page itself."""
+    found = re.search(rf"```yaml\n(# configuration: {re.escape(name)}\n.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    if not found:
+        raise ValueError(f"{page} has no configuration {name}")
+    needs = Needs()
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "rotatord.yaml")
+        file.write_text(found[1])
+        load(file, visit=needs.visit)
+    (grants,) = needs.grants.values()
+    return "\n".join([f"```{language}", *form(grants), "```"])
+
+
+EXAMPLES: dict[str, tuple[str, str, Callable[[Grants], Iterable[str]]]] = {
+    "rotatord-kubernetes": ("docs/kubernetes.md", "yaml", partial(rbac, account=ServiceAccount("rotatord", "rotatord"))),
+}
+
 # Which pages hold which drawn part, between `<!-- NAME: drawn by make docs -->` and `<!-- end of NAME -->`.
 PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "lifecycle": (lifecycle, ("README.md", "docs/lifecycle.md")),
@@ -77,6 +99,10 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "verbs": (verbs, ("docs/api.md",)),
     "values": (chart.table, ("helm/rotatord/README.md",)),
     **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
+    **{
+        name: (partial(example_rights, page, name, language, form), (page,))
+        for name, (page, language, form) in EXAMPLES.items()
+    },
 }
 
 

@@ -29,20 +29,25 @@ class ServiceAccount:
 
 
 def rbac(grants: Grants, account: ServiceAccount | None = None) -> Iterator[str]:
-    """The lines of one Role for each namespace (a ClusterRole for what lies in none), each bound where an account is given."""
-    name = account.name if account else "rotatord"
+    """The lines of one Role for each namespace (a ClusterRole for what lies in none), each bound where an account is given.
+
+    Roles bear the account's name and namespace: two installations may need rights in the same places.
+    """
+    parts = (account.namespace, account.name) if account else ("rotatord",)
+    name = "-".join(dict.fromkeys(parts))
     by_namespace: dict[str, list[Rule]] = {}
     for rule in grants.rules():
         by_namespace.setdefault(str(rule.place[0]), []).append(rule)
-    for namespace, rules in sorted(by_namespace.items()):
+    for number, (namespace, rules) in enumerate(sorted(by_namespace.items())):
+        if number:
+            yield "---"
         yield from _role("ClusterRole" if not namespace else "Role", name, namespace)
         yield "rules:"
         for rule in rules:
             yield from _rule(rule)
-        yield "---"
         if account:
-            yield from _binding(account, namespace)
             yield "---"
+            yield from _binding(account, name, namespace)
 
 
 def _role(kind: str, name: str, namespace: str) -> Iterator[str]:
@@ -65,10 +70,10 @@ def _rule(rule: Rule) -> Iterator[str]:
     yield f"    verbs: [{', '.join(_yaml(verb) for verb in rule.verbs)}]"
 
 
-def _binding(account: ServiceAccount, namespace: str) -> Iterator[str]:
+def _binding(account: ServiceAccount, name: str, namespace: str) -> Iterator[str]:
     cluster = "" if namespace else "Cluster"
-    yield from _role(f"{cluster}RoleBinding", account.name, namespace)
-    yield f"roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {cluster}Role, name: {_yaml(account.name)}}}"
+    yield from _role(f"{cluster}RoleBinding", name, namespace)
+    yield f"roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {cluster}Role, name: {_yaml(name)}}}"
     yield "subjects:"
     yield f"  - {{kind: ServiceAccount, namespace: {_yaml(account.namespace)}, name: {_yaml(account.name)}}}"
 
