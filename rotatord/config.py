@@ -22,11 +22,11 @@ from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection
 from rotatord.errors import ConfigError
 from rotatord.model import Policy, Spec, digest_of
 from rotatord.ports import Plugins, Surroundings
-from rotatord.registry import Configured, Find, PluginSettings, Registry, installed
+from rotatord.registry import Find, PluginSettings, Registry, installed
 from rotatord.settings import Settings
 
 SurroundingsFactory = Callable[[str, str], Surroundings]  # state directory, base directory
-Visit = Callable[[Spec, Plugins, Configured], None]  # a credential, the plugins, and how they are configured
+Visit = Callable[[Spec, Plugins, Head], None]  # a credential, the plugins, and the rest of the configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

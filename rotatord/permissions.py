@@ -108,6 +108,10 @@ class Needs:
         for consumer in spec.consumers:
             asking.consumer(consumer)
 
+    def of_itself(self, settings: object, plugins: Plugins, configured: Configured) -> None:
+        """Add what the daemon needs to read its own secrets, such as those of its API's tokens."""
+        _Asking(self, plugins, configured).references(settings)
+
     def told(self, name: str, settings: JsonMap, ask: Callable[[], Sequence[Right] | None]) -> None:
         """Merge what one plugin says, or note that it says nothing."""
         try:
@@ -184,7 +188,7 @@ class _Asking:
             self.needs.told(f"health checks of type {kind}", declared.settings, partial(_rights_of, health))
             self.references(declared.settings)
 
-    def references(self, settings: JsonMap) -> None:
+    def references(self, settings: object) -> None:
         """Secrets of the configuration itself may lie in a Vault of ours, where they have to be read."""
         for reference in _vault_references(settings):
             able = [name for name, declared in self.configured.backends.items() if declared.type == "vault"]

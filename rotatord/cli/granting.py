@@ -76,8 +76,13 @@ def _collect(needs: Any, config: str) -> None:
     from rotatord.errors import ConfigError  # noqa: PLC0415
     from rotatord.settings import Settings  # noqa: PLC0415
 
+    def visit(spec: Any, plugins: Any, head: Any) -> None:
+        if not needs.grants:  # the first of them: once is enough
+            needs.of_itself(head.section.model_dump(), plugins, head)
+        needs.visit(spec, plugins, head)
+
     try:
-        load(config, settings=Settings.from_environment(), visit=needs.visit)
+        load(config, settings=Settings.from_environment(), visit=visit)
     except ConfigError as error:
         raise Ending(Exit.USAGE, *(str(problem) for problem in error.problems)) from None
 

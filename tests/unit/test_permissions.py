@@ -309,9 +309,9 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """Runs ``rotatord rights`` over a configuration with this many credentials."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, count: int = 2, more: str = "") -> tuple[int, str, str]:
+    def run(*arguments: str, count: int = 2, more: str = "", before: str = "") -> tuple[int, str, str]:
         entries = "".join(CREDENTIAL.replace("NUMBER", str(number)) for number in range(count))
-        Path("rotatord.yaml").write_text(CONFIGURATION + entries + more)
+        Path("rotatord.yaml").write_text(before + CONFIGURATION + entries + more)
         code = main.run(["rights", *arguments])
         out, err = capsys.readouterr()
         return code, out, err
@@ -350,6 +350,13 @@ def test_programs_get_the_rules_as_values(ask: Ask) -> None:
     assert (only["system"], only["at"]["address"]) == ("vault", "https://vault.example:8200")
     written = [rule for rule in only["rules"] if "secret/destroy/apps/0" in rule["paths"]]
     assert written[0]["capabilities"] == ["update"]
+
+
+def test_what_the_daemon_reads_for_itself_is_asked_for_too(ask: Ask) -> None:
+    """A token of the API that lies in Vault: one read of one document."""
+    tokens = "api: {tokens: [{name: ci, token: {vault: own/ci, key: token}, rights: [read]}]}\n"
+    _, out, _ = ask("--as", "vault", before=tokens)
+    assert 'path "secret/data/own/ci" { capabilities = ["read"] }' in out
 
 
 @pytest.mark.parametrize("account", ["rotatord", "a/b/c", "/x", "x/"])
