@@ -161,6 +161,7 @@ class Account:
         self.sessions: dict[str, Session] = {}
         self.most_keys: dict[str, int] = {}
         self.regions: dict[tuple[str, str], dict[str, Any]] = {}  # (service, region) -> its things by name
+        self.loose_key_quota = False  # check the cap of keys on a view that lags, as AWS was seen to do
         self.warnings: list[str] = []
         self._parsed: dict[tuple[str, str], Document] = {}
         for name, text in managed.POLICIES.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -181,43 +182,50 @@ class FakeAws:
 
     # -- judging --
 
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Nothing moves meanwhile, and what is due has landed."""
+        with self.gateway.lock:
+            self.gateway.land_due()
+            yield
+
     @property
     def calls(self) -> list[Call]:
         """Every call in the order in which it ended."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.gateway.calls)
 
     @property
     def decisions(self) -> list[Decided]:
         """Every question of rights, those on KMS keys too."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.gateway.decisions)
 
     @property
     def refusals(self) -> list[Refusal]:
         """Calls refused although their key was valid once: by key, time and the true reason."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.gateway.refusals)
 
     @property
     def warnings(self) -> list[str]:
         """What AWS takes for now and advises against."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.account.warnings)
 
     def used(self, access_key_id: str) -> list[Use]:
         """Every call that this key signed and that was let in, told or not by GetAccessKeyLastUsed."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.account.keys[access_key_id].uses)
 
     def keys(self, user: str) -> list[KeyRow]:
         """The keys that the user has in truth."""
-        with self.gateway.lock:
+        with self._looking():
             return list(self.account.user(user).holding.keys)
 
     def most_keys(self, user: str) -> int:
         """The most keys that the user ever had at one time."""
-        with self.gateway.lock:
+        with self._looking():
             return self.account.most_keys.get(user, 0)
 
     def find_key(self, access_key_id: str) -> Key:
@@ -226,13 +234,13 @@ class FakeAws:
 
     def secret(self, name: str, region: str = REGION) -> Secret:
         """A secret with its versions and labels; KeyError if there is none."""
-        with self.gateway.lock:
+        with self._looking():
             found: Secret = self.account.things("secretsmanager", region)[name]
             return found
 
     def parameter(self, name: str, region: str = REGION) -> Parameter:
         """A parameter with its versions and labels; KeyError if there is none."""
-        with self.gateway.lock:
+        with self._looking():
             found = self.account.things("ssm", region)[name]
             if not isinstance(found, Parameter):
                 raise KeyError(name)

@@ -134,7 +134,7 @@ def _describe(ask: Ask) -> JsonMap:
         "LastChangedDate": secret.changed,
         "LastAccessedDate": day(secret.read),
         "DeletedDate": secret.purged,
-        "Tags": [{"Key": key, "Value": value} for key, value in secret.tags.items()],
+        "Tags": [{"Key": key, "Value": value} for key, value in secret.tags.items()] or None,
         "VersionIdsToStages": {one: secret.labels_of(one) for one in secret.versions if secret.labels_of(one)} or None,
         "CreatedDate": secret.created,
     }
