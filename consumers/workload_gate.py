@@ -67,7 +67,7 @@ def _judge(look: Look, reverted: str) -> Verdict:
     if look.status.get("observedGeneration", 0) < meta["generation"]:
         return "unknown", "its controller has not looked at the newest change yet"
     if wanted == 0:
-        ending = f"; {len(look.pods)} pods have not ended yet" if look.pods else ""
+        ending = f"; {_unended(len(look.pods))}" if look.pods else ""
         return "unknown", scaled_to_zero(look.kind) + ending
     waiting = _UNFINISHED[look.kind](look, wanted)
     if not waiting and not reverted:
@@ -99,7 +99,7 @@ def _deployment(look: Look, wanted: int) -> str:
     if old or status.get("replicas", 0) > status.get("updatedReplicas", 0):
         return f"pods of an older template remain{_named(old)}"
     if look.ending or status.get("terminatingReplicas"):
-        return f"{max(len(look.ending), status.get('terminatingReplicas') or 0)} pods have not ended yet{_named(look.ending)}"
+        return _unended(max(len(look.ending), status.get("terminatingReplicas") or 0)) + _named(look.ending)
     if status.get("availableReplicas", 0) < wanted:
         return f"{status.get('availableReplicas', 0)} of {wanted} pods are available"
     if has_deadline(look) and not look.spec.get("paused") and progressing.get("reason") != "NewReplicaSetAvailable":
@@ -114,7 +114,7 @@ def _statefulset(look: Look, wanted: int) -> str:
     if old or len(new) < wanted:
         return f"{len(new)} of {wanted} pods are of the present template{_named(old, ' older: ')}"
     if look.ending:
-        return f"{len(look.ending)} pods have not ended yet{_named(look.ending)}"
+        return _unended(len(look.ending)) + _named(look.ending)
     if status.get("availableReplicas", 0) < wanted:
         return f"{status.get('availableReplicas', 0)} of {wanted} pods are available"
     return ""
@@ -127,7 +127,7 @@ def _daemonset(look: Look, wanted: int) -> str:
     if len({pod.revision for pod in look.staying}) > 1:
         return "pods of an older template remain"
     if look.ending:
-        return f"{len(look.ending)} pods have not ended yet{_named(look.ending)}"
+        return _unended(len(look.ending)) + _named(look.ending)
     if status.get("numberAvailable", 0) < enough or status.get("numberUnavailable", 0) > look.tolerated:
         return f"{status.get('numberAvailable', 0)} of {wanted} pods are available"
     return ""
@@ -217,6 +217,10 @@ def last_change(look: Look) -> datetime:
 def condition(look: Look, name: str) -> JsonMap:
     """One condition of the status; {} where it is not there."""
     return next((each for each in look.status.get("conditions") or [] if each["type"] == name), {})
+
+
+def _unended(count: int) -> str:
+    return "1 pod has not ended yet" if count == 1 else f"{count} pods have not ended yet"
 
 
 def _named(pods: list[Pod], before: str = ": ") -> str:
