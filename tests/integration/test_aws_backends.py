@@ -1,0 +1,260 @@
+"""The AWS backends when calls fail halfway, land late or go against somebody else's; and over moto, another reading of AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from backends import aws_secrets_manager, aws_ssm_parameter
+from rotatord.errors import Conflict, Retryable
+from rotatord.model import Destination, Marker, Slot
+from rotatord.secret import Secret
+from rotatord.testing.aws import REGION, Dropped, Fails, FakeAws, Late, Refuse
+from rotatord.testing.aws.parameter_things import Parameter
+from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, later, put, token_of
+from tests.contracts.aws_places import settings, strict_aws, surroundings
+
+THIRD = Secret({"token": "integration-third-value-5555555555"})
+TRIES = 6
+FAULTS = {
+    "refused": Refuse("InternalServerError", status=500),
+    "done, no answer": Dropped(),
+    "done, 500": Fails("InternalServerError"),
+    "late": Late(120.0),
+}
+PLACES = {
+    "secretsmanager": Destination(backend="b", address={"name": "apps/db"}, keys={"TOKEN": "token"}),
+    "secretsmanager plain": Destination(backend="b", address={"name": "apps/plain", "format": "plain"}, keys={"": "token"}),
+    "ssm": Destination(backend="b", address={"name": "/apps/db"}, keys={"TOKEN": "token"}),
+}
+CREATE: dict[str, Any] = {"secretsmanager": aws_secrets_manager.create, "ssm": aws_ssm_parameter.create}
+
+
+@dataclass
+class Setting:
+    """A backend over the strict AWS, and the place that the tests use."""
+
+    fake: FakeAws
+    backend: Any
+    place: Destination
+    service: str
+
+    def held(self, slot: Slot) -> Any:
+        return self.backend.read(self.place, slot)
+
+    def calls_of(self, run: Callable[[], object]) -> int:
+        before = len(self.fake.calls)
+        run()
+        return len(self.fake.calls) - before
+
+    def stored(self) -> str:
+        """All that anybody could still read, in all versions."""
+        self.fake.advance(10)
+        things = self.fake.account.things(self.service, REGION).values()
+        if self.service == "ssm":
+            return "\n".join(version.value for each in things if isinstance(each, Parameter) for version in each.versions)
+        alive = [each for each in things if each.purged is None or each.purged > self.fake.clock.now()]
+        return "\n".join(str(version.text) for each in alive for version in each.versions.values())
+
+    def shown(self) -> str:
+        """What a reader of the current value gets."""
+        if self.service == "ssm":
+            thing = self.fake.account.things("ssm", REGION)[self.place.address["name"]]
+            return str(thing.newest.value)
+        secret = self.fake.secret(self.place.address["name"])
+        return str(secret.versions[secret.stages["AWSCURRENT"]].text)
+
+
+@pytest.fixture(params=list(PLACES))
+def setting(request: pytest.FixtureRequest) -> Iterator[Setting]:
+    service = request.param.partition(" ")[0]
+    with strict_aws() as fake:
+        backend = CREATE[service](settings(fake.url), surroundings(fake.admin, fake.clock.now))
+        yield Setting(fake, backend, PLACES[request.param], service)
+        backend.close()
+
+
+def insist(setting: Setting, slot: Slot, fields: Secret, marker: Marker) -> int:
+    """As the engine writes: look, write, look again, until it is there. Returns the failures on the way."""
+    for failures in range(TRIES):
+        try:
+            held = setting.held(slot)
+            if held.marker == marker and held.fields == fields and held.intact:
+                return failures
+            setting.backend.write(setting.place, slot, fields, marker, held.token)
+        except (Retryable, Conflict):
+            continue
+    pytest.fail(f"not written within {TRIES} tries")
+
+
+def empty(setting: Setting, slot: Slot) -> int:
+    """As the engine clears."""
+    for failures in range(TRIES):
+        try:
+            held = setting.held(slot)
+            if held.empty:
+                return failures
+            setting.backend.clear(setting.place, slot, held.token)
+        except (Retryable, Conflict):
+            continue
+    pytest.fail(f"not cleared within {TRIES} tries")
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize("slot", list(Slot))
+def test_a_write_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
+    """Whichever call of a write fails, and however: repeated as the engine repeats it, the value is there, whole, under its
+    own marker; and it is still there when everything late has landed."""
+    numbers = itertools.count(1)
+    insist(setting, slot, FIRST, later(MARKER, next(numbers)))
+    calls = setting.calls_of(lambda: insist(setting, slot, SECOND, later(MARKER, next(numbers)))) - 4
+    for nth in range(1, calls + 1):
+        marker, fields = later(MARKER, next(numbers)), (FIRST, SECOND)[nth % 2]
+        setting.fake.advance(3600)
+        setting.fake.faults.plan(f"{setting.service}:*", FAULTS[fault], nth=nth)
+        insist(setting, slot, fields, marker)
+        setting.fake.faults.clear()
+        setting.fake.advance(121)
+        held = setting.held(slot)
+        assert (held.fields, held.marker, held.intact) == (fields, marker, True), f"call {nth}"
+        if slot is Slot.CURRENT:
+            assert fields.reveal("token") in setting.shown()
+            assert (SECOND, FIRST)[nth % 2].reveal("token") not in setting.shown()
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize("slot", list(Slot))
+def test_a_first_write_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
+    """Likewise where nothing was before."""
+    place = setting.place
+    for nth in range(1, 8):
+        setting.place = replace(place, address={**place.address, "name": f"{place.address['name']}{nth}"})
+        setting.fake.faults.plan(f"{setting.service}:*", FAULTS[fault], nth=nth)
+        insist(setting, slot, FIRST, MARKER)
+        setting.fake.faults.clear()
+        setting.fake.advance(121)
+        held = setting.held(slot)
+        assert (held.fields, held.marker, held.intact) == (FIRST, MARKER, True), f"call {nth}"
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize("slot", [Slot.PENDING, Slot.PREVIOUS])
+def test_a_clear_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
+    """Whichever call fails: repeated, the slot is empty, and nothing of it is left, at once or after the next use."""
+    marker = MARKER
+    for nth in range(1, 9):
+        marker = later(marker)
+        insist(setting, slot, FIRST, marker)
+        setting.fake.faults.plan(f"{setting.service}:*", FAULTS[fault], nth=nth)
+        empty(setting, slot)
+        setting.fake.faults.clear()
+        setting.fake.advance(121)
+        assert setting.held(slot).empty, f"call {nth}"
+        assert FIRST.reveal("token") not in setting.stored(), f"call {nth}"
+
+
+@pytest.mark.parametrize("slot", [Slot.PENDING, Slot.PREVIOUS])
+def test_a_value_that_lands_after_its_slot_was_cleared_goes_with_the_next_use(setting: Setting, slot: Slot) -> None:
+    """The creation that lands late brings a value back beside a cleared slot. It is no value of the slot, or shows as one to
+    be cleared; and when the slot is used again it is destroyed."""
+    put(setting.backend, setting.place, slot, FIRST)
+    for nth in range(1, 8):
+        token = token_of(setting.backend, setting.place, slot)
+        setting.fake.faults.plan(f"{setting.service}:*", Late(60.0), nth=nth)
+        with contextlib.suppress(Retryable, Conflict):
+            setting.backend.write(setting.place, slot, SECOND, later(MARKER, nth), token)
+        setting.fake.faults.clear()
+        setting.backend.clear(setting.place, slot, token_of(setting.backend, setting.place, slot))
+        setting.fake.advance(61)
+        insist(setting, slot, THIRD, later(MARKER, 100 + nth))
+        empty(setting, slot)
+        assert SECOND.reveal("token") not in setting.stored(), f"call {nth}"
+        assert setting.held(slot).empty
+
+
+def test_a_late_write_does_not_land_over_a_later_one(setting: Setting) -> None:
+    """The publish of a version that was then rolled back lands after all. Where AWS cannot refuse it, nothing else was written
+    before it could land no more; in the end readers have what was written last."""
+    insist(setting, Slot.CURRENT, FIRST, MARKER)
+    for nth in range(1, 8):
+        held = setting.held(Slot.CURRENT)
+        setting.fake.faults.plan(f"{setting.service}:*", Late(240.0), nth=nth)
+        with contextlib.suppress(Retryable, Conflict):
+            setting.backend.write(setting.place, Slot.CURRENT, SECOND, later(MARKER, nth), held.token)
+        setting.fake.faults.clear()
+        back = later(MARKER, 50 + nth)
+        for _ in range(40):
+            try:
+                held = setting.held(Slot.CURRENT)
+                if held.marker == back and held.fields == FIRST:
+                    break
+                setting.backend.write(setting.place, Slot.CURRENT, FIRST, back, held.token)
+            except Retryable as error:
+                setting.fake.advance(error.retry_after or 5)
+            except Conflict:
+                continue
+        assert setting.held(Slot.CURRENT).marker == back, f"call {nth}"
+        setting.fake.advance(3600)
+        assert (setting.held(Slot.CURRENT).fields, setting.held(Slot.CURRENT).marker) == (FIRST, back), f"call {nth}"
+        assert FIRST.reveal("token") in setting.shown()
+
+
+def test_a_repeated_write_makes_one_version(setting: Setting) -> None:
+    """The answer of the decisive call is lost and the write repeated: readers see one change, not two."""
+    if setting.service == "ssm":
+        pytest.skip("Parameter Store numbers every write; the value is the same")
+    insist(setting, Slot.CURRENT, FIRST, MARKER)
+    secret = setting.fake.secret(setting.place.address["name"])
+    before = len(secret.versions)
+    setting.fake.faults.plan("secretsmanager:PutSecretValue", Dropped())
+    setting.fake.faults.plan("secretsmanager:UpdateSecretVersionStage", Dropped())
+    insist(setting, Slot.CURRENT, SECOND, later(MARKER))
+    if setting.place.address.get("format") != "plain":
+        assert len(secret.versions) == before + 1
+    assert FIRST.reveal("token") in str(secret.versions[secret.stages["AWSPREVIOUS"]].text)
+    assert set(secret.stages) == {"AWSCURRENT", "AWSPREVIOUS", "rotatord-written"}
+
+
+class Interfering:
+    """A backend of ours, and somebody who writes right before the decisive call of it."""
+
+    def __init__(self, setting: Setting, operation: str, value: str) -> None:
+        self._setting, self._operation, self._value = setting, operation, value
+        self._inner = setting.backend._aws.call
+        setting.backend._aws.call = self
+
+    def __call__(self, service: str, operation: str, **parameters: Any) -> Any:
+        target = str(parameters.get("SecretId", parameters.get("Name", "")))
+        if operation == self._operation and "rotatord" not in target:
+            self._setting.backend._aws.call = self._inner
+            by_hand(self._setting, self._value)
+        return self._inner(service, operation, **parameters)
+
+
+def by_hand(setting: Setting, value: str) -> None:
+    """A person changes the value that readers get."""
+    client, name = setting.fake.client(setting.service), setting.place.address["name"]
+    if setting.service == "ssm":
+        client.put_parameter(Name=name, Value=value, Overwrite=True)
+    else:
+        client.put_secret_value(SecretId=name, SecretString=value)
+
+
+@pytest.mark.parametrize("operation", ["put_secret_value", "update_secret_version_stage", "put_parameter"])
+def test_a_person_who_writes_at_the_same_moment_is_not_overwritten(setting: Setting, operation: str) -> None:
+    """Between our look and our write somebody changes the value: a Conflict, and theirs is what readers get."""
+    if (operation == "put_parameter") != (setting.service == "ssm"):
+        pytest.skip("an operation of the other service")
+    insist(setting, Slot.CURRENT, FIRST, MARKER)
+    token = setting.held(Slot.CURRENT).token
+    Interfering(setting, operation, "written by a person")
+    with pytest.raises(Conflict):
+        setting.backend.write(setting.place, Slot.CURRENT, SECOND, later(MARKER), token)
+    assert setting.shown() == "written by a person"
+    assert setting.held(Slot.CURRENT).marker is None
+    insist(setting, Slot.CURRENT, SECOND, later(MARKER, 2))
