@@ -49,7 +49,10 @@ _KINDS: dict[str, type[OutsideError]] = {
     for kind, codes in ((Retryable, _RETRYABLE), (Denied, _DENIED), (NotFound, _NOT_FOUND), (Conflict, _CONFLICT))
     for code in codes.split()
 }
-_QUOTED = re.compile(r"\b([Vv]alue|[Pp]arameter value)s?:? ?(?:'.*'|\[.*\]|\".*\")(?= (?:at|failed|is|does|must)\b)", re.DOTALL)
+_QUOTED = tuple(  # greedily: of two quoted values and what stands between them nothing remains
+    re.compile(rf"\b([Vv]alues?|[Pp]arameter values?):? ?(?:'.*'|\[.*\]|\".*\")(?= {after})", re.DOTALL)
+    for after in ("at '", r"(?:failed|is|does|must)\b")
+)
 _LONGEST = 500
 
 
@@ -151,4 +154,6 @@ def _malformed(error: Any) -> Invalid:
 
 def without_values(text: str) -> str:
     """AWS's own words, without the values that it quotes from a request."""
-    return _QUOTED.sub(r"\1 ***", text)[:_LONGEST]
+    for quoted in _QUOTED:
+        text = quoted.sub(r"\1 ***", text)
+    return text[:_LONGEST]
