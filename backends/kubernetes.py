@@ -51,8 +51,10 @@ REQUIRED_KEYS = {
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/basic-auth": ("username", "password"),
 }
+LONGEST_NAME = 253
 _LOOKS = 4
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL = re.compile(r"(?=.{0,63}$)([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
@@ -85,7 +87,7 @@ class Address(BaseModel):
     @field_validator("name", "namespace")
     @classmethod
     def _is_a_name(cls, value: str | None) -> str | None:
-        if value is not None and (not _DNS_NAME.fullmatch(value) or len(value) > 253):
+        if value is not None and (not _DNS_NAME.fullmatch(value) or len(value) > LONGEST_NAME):
             raise ValueError("should be a name as Kubernetes has them: lower-case letters, digits, dashes, dots")
         return value
 
@@ -96,11 +98,21 @@ class Address(BaseModel):
             raise ValueError(f"{value} is an identity of the cluster itself, and nothing that rotatord writes")
         return value
 
+    @field_validator("labels")
+    @classmethod
+    def _have_values_of_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _LABEL.fullmatch(text):
+                raise ValueError(f"the value of {name} cannot be a label's: 63 letters, digits, dashes, dots at most")
+        return value
+
     @field_validator("labels", "annotations")
     @classmethod
     def _are_not_reserved(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            domain = name.rpartition("/")[0]
+            domain, _, word = name.rpartition("/")
+            if not word or not _LABEL.fullmatch(word) or (domain and not _DNS_NAME.fullmatch(domain)):
+                raise ValueError(f"{name!r} cannot be the name of a label or annotation")
             reserved = domain == DOMAIN or re.fullmatch(r"(.*\.)?(kubernetes|k8s)\.io", domain)
             if reserved and domain != "app.kubernetes.io":
                 raise ValueError(f"{name} is reserved")
@@ -131,6 +143,9 @@ class KubernetesBackend:
         problems = [*check_keys(destination), *sentences(Address, destination.address)]
         if not destination.keys:
             problems.append("keys is needed: a Secret may hold keys of others, so ours are named")
+        name = destination.address.get("name")
+        if isinstance(name, str) and len(self._slot_name(name, Slot.PREVIOUS)) > LONGEST_NAME:
+            problems.append("name: too long: the Secrets of its slots could not be named after it")
         names = _named(destination)
         problems += [f"{key!r} cannot be a key of a Secret" for key in sorted(names) if not _KEY.fullmatch(key)]
         type_ = destination.address.get("type")
@@ -170,7 +185,8 @@ class KubernetesBackend:
         def change(seen: Seen) -> Change:
             type_ = (seen.body or {}).get("type") or destination.address.get("type")
             kept = [key for key in REQUIRED_KEYS.get(str(type_), ()) if slot is Slot.CURRENT and key in place.named]
-            data = {**dict.fromkeys(seen.values), **{key: BLANKS.get(key, "") for key in kept}}
+            ours = (seen.values.keys() & place.named).union(leftovers(seen, ()))
+            data = {**dict.fromkeys(sorted(ours)), **{key: BLANKS.get(key, "") for key in kept}}
             return self._change(destination, slot, data, self._about(place, kept, self._ids.new("w")))
 
         return self._replace(destination, slot, expect, change)
@@ -218,10 +234,10 @@ class KubernetesBackend:
         manager = f"{self._settings.field_manager}-{part}"
         if slot is Slot.CURRENT:
             return Place(namespace, address.name, part, manager, named)
-        name = self._settings.slots.replace("{name}", address.name).replace("{slot}", slot.value)
-        if len(name) > 253:
-            raise Invalid(f"{destination.id}: {name} is too long to be the name of a Secret")
-        return Place(namespace, name, part, manager, frozenset(), prefix=f"{part}.")
+        return Place(namespace, self._slot_name(address.name, slot), part, manager, frozenset(), prefix=f"{part}.")
+
+    def _slot_name(self, name: str, slot: Slot) -> str:
+        return self._settings.slots.replace("{name}", name).replace("{slot}", slot.value)
 
     def _about(self, place: Place, keys: Iterable[str], once: str) -> JsonMap:
         return {"keys": sorted(keys), "manager": place.manager, "once": once}

@@ -273,7 +273,7 @@ class Outgoing:
             return min(self._limits.read_seconds, deadline - self._clock.monotonic())
 
         connection.timeout = max(0.01, left())
-        connection.response_class = functools.partial(_BoundedResponse, left)  # type: ignore[assignment]
+        connection.response_class = functools.partial(BoundedResponse, left)  # type: ignore[assignment]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "rotatord", "Connection": "close", **headers}
         connection.request(method, target, body=body, headers=sent, preload_content=False, decode_content=False)
@@ -291,8 +291,8 @@ class Outgoing:
         )
 
 
-class _BoundedResponse(http.client.HTTPResponse):
-    """Reads status, headers and body through a stream that looks at the deadline before every receive."""
+class BoundedResponse(http.client.HTTPResponse):
+    """Reads status, headers and body through a stream that asks before every receive how many seconds are left."""
 
     def __init__(self, left: Callable[[], float], sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)

@@ -187,7 +187,9 @@ class Cluster:
             other = uid is not None and re.search("UID in (the )?precondition", answer.why)
             return bool(answer.status == 409 and other) or _is_missing(answer, call)
 
-        _json(self._ask("DELETE", call, body, allow=gone), call)
+        said = _json(self._ask("DELETE", call, body, allow=gone), call)
+        if said.get("kind") not in ("Status", call.kind.name):
+            raise _nonsense(call)
 
     def list(self, kind: str, namespace: str, *, labels: str = "") -> list[JsonMap]:
         """All objects that ``labels`` selects, page by page under one version; complete or an error."""
@@ -201,10 +203,10 @@ class Cluster:
                 **({"continue": token} if token else {}),
             }
             body = _json(self._ask("GET", call, query=query), call)
-            items, metadata = body.get("items"), body.get("metadata")
-            if body.get("kind") != f"{call.kind.name}List" or not isinstance(metadata, dict):
+            items, metadata = body.get("items") or [], body.get("metadata")
+            if body.get("kind") != f"{call.kind.name}List" or not isinstance(metadata, dict) or not isinstance(items, list):
                 raise _nonsense(call)
-            found += items or []
+            found += items
             token = metadata.get("continue") or ""
             if not token:
                 return found

@@ -7,6 +7,7 @@ models: they cost 26 MiB and most of a second, and the answers of an API server 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import urllib3.connection
+import urllib3.poolmanager
 from pydantic import BaseModel, ConfigDict, Field
 
 from rotatord.clock import SystemClock
 from rotatord.errors import Invalid, Retryable
+from rotatord.http import BoundedResponse
 from rotatord.model import JsonMap
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -57,7 +61,13 @@ class Answer:
 
     status: int
     body: JsonMap | None = field(default=None, repr=False)
-    retry_after: float | None = None
+    header_seconds: float | None = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """What the server asked us to wait, by header or in its Status."""
+        told = self.details.get("retryAfterSeconds")
+        return float(told) if self.header_seconds is None and isinstance(told, int) and told > 0 else self.header_seconds
 
     @property
     def is_status(self) -> bool:
@@ -72,7 +82,7 @@ class Answer:
 
     @property
     def details(self) -> JsonMap:
-        details = (self.body or {}).get("details")
+        details = (self.body or {}).get("details") if self.is_status else None
         return details if isinstance(details, dict) else {}
 
 
@@ -91,8 +101,8 @@ class Loaded:
         """Read at each request: the SDK reads a service account's token anew once a minute."""
         try:
             ways = self.configuration.auth_settings().values()
-        except OSError as error:
-            raise Retryable(f"the service account's token cannot be read ({error.strerror})") from None
+        except Exception as error:  # noqa: BLE001  the SDK reads files here, and lets plugins of the kubeconfig run
+            raise Retryable(f"our token for the API server cannot be read ({type(error).__name__})") from None
         found = {str(way["key"]): str(way["value"]) for way in ways if way.get("in") == "header" and way.get("value")}
         headers = {name: value.strip() for name, value in found.items()}
         if any(not value.isprintable() or not value.isascii() for value in headers.values()):
@@ -114,6 +124,7 @@ class Transport:
         self._service_account = service_account
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
+        self._thread = threading.local()  # the deadline of the request that this thread makes
         self.monotonic = monotonic or SystemClock().monotonic
 
     @property
@@ -168,7 +179,8 @@ class Transport:
         return self._send(fresh, headers, request, deadline)
 
     def _send(self, loaded: Loaded, identity: Mapping[str, str], request: Request, deadline: float) -> Answer:
-        left = deadline - self.monotonic()
+        self._thread.deadline = deadline
+        left = self._left()
         if left < _LEAST_SECONDS:
             raise Retryable(f"the API server at {loaded.address} did not answer everything in time")
         headers = {"Accept": "application/json", "User-Agent": "rotatord", **identity}
@@ -185,45 +197,18 @@ class Transport:
                 redirect=False,  # it would carry our token to another host
                 preload_content=False,
             )
-            return self._understood(response, deadline)
-        except urllib3.exceptions.HTTPError as error:
-            if isinstance(error, urllib3.exceptions.SSLError):
-                self._reread(loaded)  # the authority's certificate, or our own, may be a new one
-                raise Retryable(f"the API server at {loaded.address} and we do not trust each other by TLS") from None
-            slow = isinstance(error, urllib3.exceptions.TimeoutError)
-            what = "did not answer in time" if slow else f"is unreachable ({type(error).__name__})"
-            raise Retryable(f"the API server at {loaded.address} {what}") from None
-        except OSError as error:
+            return _understood(response)
+        except urllib3.exceptions.SSLError:
+            self._reread(loaded)  # the authority's certificate, or our own, may be a new one
+            raise Retryable(f"the API server at {loaded.address} and we do not trust each other by TLS") from None
+        except (urllib3.exceptions.TimeoutError, TimeoutError):
+            raise Retryable(f"the API server at {loaded.address} did not answer in time") from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Retryable(f"the API server at {loaded.address} is unreachable ({type(error).__name__})") from None
 
-    def _understood(self, response: Any, deadline: float) -> Answer:
-        kept = bytearray()
-        whole = False
-        try:
-            while len(kept) <= _LARGEST_BYTES:
-                left = deadline - self.monotonic()
-                if left <= 0:
-                    raise Retryable("the API server's answer did not end in time")
-                if (socket := getattr(response.connection, "sock", None)) is not None:
-                    socket.settimeout(left)
-                part = response.read1(_CHUNK_BYTES)
-                if not part:
-                    whole = True
-                    break
-                kept += part
-        finally:
-            if whole:
-                response.release_conn()
-            else:
-                response.close()  # what is left of it must not be taken for the next answer
-        if not whole:
-            raise Invalid(f"the API server answered with more than {_LARGEST_BYTES} bytes")
-        try:
-            body = json.loads(kept)
-        except ValueError:
-            body = None
-        body = body if isinstance(body, dict) else None
-        return Answer(response.status, body, _seconds(response.headers.get("Retry-After"), body))
+    def _left(self) -> float:
+        left: float = self._thread.deadline - self.monotonic()
+        return left
 
     def _current(self) -> Loaded:
         with self._lock:
@@ -240,7 +225,10 @@ class Transport:
             return self._loaded
 
     def _load(self) -> Loaded:
-        return _load(self._settings, self._service_account if self.in_cluster else None)
+        loaded = _load(self._settings, self._service_account if self.in_cluster else None)
+        if loaded.pool.pool_classes_by_scheme is urllib3.poolmanager.pool_classes_by_scheme:  # and not those of a SOCKS proxy
+            loaded.pool.pool_classes_by_scheme = _bounded_pools(self._left)
+        return loaded
 
 
 def _load(settings: ClusterSettings, service_account: Path | None) -> Loaded:
@@ -264,13 +252,49 @@ def _load(settings: ClusterSettings, service_account: Path | None) -> Loaded:
         raise Retryable(f"{where} cannot be read ({type(error).__name__})") from None
 
 
+def _bounded_pools(left: Callable[[], float]) -> dict[str, type[Any]]:
+    """Connections on which no answer lasts longer than there is time ``left``, however slowly it drips: the timeout of
+    urllib3 begins anew with each receive."""
+
+    def pool_of(pool: type[Any], connection: type[Any]) -> type[Any]:
+        response = staticmethod(functools.partial(BoundedResponse, left))
+        bounded = type(connection.__name__, (connection,), {"response_class": response})
+        return type(pool.__name__, (pool,), {"ConnectionCls": bounded})
+
+    return {
+        "http": pool_of(urllib3.HTTPConnectionPool, urllib3.connection.HTTPConnection),
+        "https": pool_of(urllib3.HTTPSConnectionPool, urllib3.connection.HTTPSConnection),
+    }
+
+
 def _file(settings: ClusterSettings) -> str | None:
     return str(settings.kubeconfig) if settings.kubeconfig else None
 
 
-def _seconds(header: str | None, body: JsonMap | None) -> float | None:
-    """What the server asked us to wait, by header or in its Status."""
-    if header and header.isdigit():
-        return float(header)
-    told = ((body or {}).get("details") or {}).get("retryAfterSeconds") if (body or {}).get("kind") == "Status" else None
-    return float(told) if isinstance(told, int) and told > 0 else None
+def _understood(response: Any) -> Answer:
+    kept = bytearray()
+    whole = False
+    try:
+        while len(kept) <= _LARGEST_BYTES:
+            part = response.read1(_CHUNK_BYTES)
+            if not part:
+                whole = True
+                break
+            kept += part
+    finally:
+        if whole:
+            response.release_conn()
+        else:
+            response.close()  # what is left of it must not be taken for the next answer
+    if not whole:
+        raise Invalid(f"the API server answered with more than {_LARGEST_BYTES} bytes")
+    try:
+        body = json.loads(kept)
+    except (ValueError, RecursionError):
+        body = None
+    body = body if isinstance(body, dict) else None
+    return Answer(response.status, body, _seconds(response.headers.get("Retry-After")))
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header and header.isdigit() else None

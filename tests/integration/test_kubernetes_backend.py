@@ -258,6 +258,60 @@ def test_what_the_compare_and_set_rests_on(corner: Corner) -> None:
     assert (status, "metadata.uid" in answer["message"]) == (422, True)  # which our client calls a conflict
 
 
+class Lost:
+    """A cluster whose write loses its answer: done now, or only when :meth:`land` is called."""
+
+    def __init__(self, cluster: Cluster, *, late: bool) -> None:
+        self._cluster, self._late = cluster, late
+        self.waiting: list[Callable[[], Any]] = []
+
+    def within(self, seconds: float) -> Lost:
+        return self
+
+    def land(self) -> None:
+        self.waiting.pop()()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._cluster, name)
+        if name not in ("create", "apply", "patch"):
+            return method
+
+        def lose(*arguments: Any, **named: Any) -> Any:
+            if self._late:
+                self.waiting.append(lambda: method(*arguments, **named))
+            else:
+                method(*arguments, **named)
+            raise Retryable("no answer")
+
+        return lose
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["lost", "late"])
+@pytest.mark.parametrize("slot", list(Slot))
+@pytest.mark.parametrize("what", ["create", "write", "clear"])
+def test_an_answer_that_is_lost(corner: Corner, destination: Destination, what: str, slot: Slot, late: bool) -> None:
+    """Done and not told: what lies there shows it, and the old token is no longer good. Not done yet: another write of
+    ours goes first, and the one that lands afterwards is refused and changes nothing."""
+    backend = corner.backend()
+    before = "0" if what == "create" else put(backend, destination, slot, FIRST)
+    lost = Lost(Cluster(ClusterSettings(kubeconfig=corner.kubeconfig)), late=late)
+    losing = KubernetesBackend(Settings(kubeconfig=corner.kubeconfig), lost)  # type: ignore[arg-type]
+    calls = {"clear": lambda: losing.clear(destination, slot, before)}
+    with pytest.raises(Retryable):
+        calls.get(what, lambda: losing.write(destination, slot, SECOND, later(MARKER), before))()
+    if late:
+        token = backend.write(destination, slot, FIRST, later(MARKER, 2), before)
+        with pytest.raises(Conflict):
+            lost.land()
+        held = backend.read(destination, slot)
+        assert (held.token, held.fields, held.intact) == (token, FIRST, True)
+    else:
+        with pytest.raises(Conflict):
+            backend.write(destination, slot, FIRST, later(MARKER, 2), before)
+        held = backend.read(destination, slot)
+        assert held.empty if what == "clear" else (held.fields, held.marker) == (SECOND, later(MARKER))
+
+
 # --- other keys than before -------------------------------------------------------------------------------------------------
 
 
@@ -279,7 +333,12 @@ def test_a_key_that_somebody_took_over_stays_theirs(corner: Corner, backend: Kub
     pair = Secret({"id": "AKIACONTRACT", "key": "contract-key-1"})
     put(backend, corner.destination(1, {"ID": "id", "KEY": "key"}), Slot.CURRENT, pair)
     corner.edit("app-1", {"ID": "theirs now"})
-    put(backend, corner.destination(1, {"KEY": "key"}), Slot.CURRENT, pair, later(MARKER))
+    after = corner.destination(1, {"KEY": "key"})
+    backend.clear(after, Slot.CURRENT, token_of(backend, after, Slot.CURRENT))
+    assert corner.values("app-1") == {"ID": "theirs now"}
+    put(backend, corner.destination(1, {"ID": "id", "KEY": "key"}), Slot.CURRENT, pair)
+    corner.edit("app-1", {"ID": "theirs now"})
+    put(backend, after, Slot.CURRENT, pair, later(MARKER))
     assert corner.values("app-1") == {"ID": "theirs now", "KEY": "contract-key-1"}
 
 
@@ -417,6 +476,11 @@ def test_labels_and_annotations_of_the_address_are_kept_on_the_secret(
         {"name": "a", "annotations": {"kubernetes.io/service-account.name": "default"}},
         {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}},
         {"name": "a", "labels": {"x.k8s.io/y": "z"}},
+        {"name": "a", "labels": {"team": "a b"}},
+        {"name": "a", "labels": {"team": "x" * 64}},
+        {"name": "a", "labels": {"te am": "x"}},
+        {"name": "a", "annotations": {"": "x"}},
+        {"name": "a" * 240},
         {"name": "a", "type": "kubernetes.io/tls"},
         {"name": "a", "type": "kubernetes.io/basic-auth"},
     ],
@@ -559,6 +623,32 @@ def test_a_token_in_a_file_may_be_rotated(corner: Corner, destination: Destinati
     file.write_text(token)
     put(backend, destination, Slot.CURRENT, FIRST)
     assert backend.read(destination, Slot.CURRENT).fields == FIRST
+
+
+def test_a_pod_uses_its_service_account(
+    corner: Corner, destination: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address from the environment; authority, token and namespace from the mounted files. The kubelet rotates the token."""
+    assert corner.kubeconfig is not None
+    document = json.loads(corner.kubeconfig.read_text())
+    authority = document["clusters"][0]["cluster"]["certificate-authority-data"]
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(authority))
+    (tmp_path / "namespace").write_text(corner.namespace)
+    (tmp_path / "token").write_text("expired")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", corner.plane.address.rpartition(":")[2])
+    backend = KubernetesBackend(Settings(), Cluster(Settings(), service_account=tmp_path))
+    here = replace(destination, address={"name": "app-1"})
+    with pytest.raises(Denied, match="does not know our token"):
+        backend.read(here, Slot.CURRENT)
+    (tmp_path / "token").write_text(document["users"][0]["user"]["token"])
+    put(backend, here, Slot.CURRENT, FIRST)
+    assert corner.backend().read(destination, Slot.CURRENT).fields == FIRST
+    (tmp_path / "ca.crt").write_text((Path(__file__).parents[1] / "servers" / "kubernetes_corner.py").read_text())
+    backend.close()
+    with pytest.raises(Retryable):
+        backend.read(here, Slot.CURRENT)
+    backend.close()
 
 
 def test_an_api_server_may_restart(own_control_plane: ControlPlane, surroundings: Callable[..., Surroundings]) -> None:

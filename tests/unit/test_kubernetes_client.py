@@ -18,6 +18,7 @@ import pytest
 
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, OutsideError, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
+from rotatord.kubernetes_transport import Loaded
 from rotatord.testing.loopback import Answer, Asked, Loopback, answer_json
 from rotatord.testing.silent import closed_port, full_port, silent_server
 
@@ -201,12 +202,16 @@ def test_only_an_api_servers_word_says_that_there_is_none(
         b'{"kind": "Secret", "metadata": {"name": "app", "namespace": "mall", "uid": "u"}}',
         b'{"kind": "PodList", "items": []}',
         b"\xff\xfe garbage",
+        b"[" * 100_000,
+        b'{"kind": "PodList", "metadata": {}, "items": {"a": 1}}',
+        b'{"kind": "Status", "details": ["x"], "message": {"y": 1}}',
     ],
+    ids=lambda body: body[:30].decode(errors="replace"),
 )
 def test_an_answer_that_is_not_about_this_is_no_answer(server: Loopback, cluster: Cluster, call: str, body: bytes) -> None:
     """A 200 without the object that was asked for is Retryable; only a delete has nothing to show."""
     server.answer = lambda _: Answer(200, body)
-    if call == "delete" and body.startswith(b"{"):
+    if call == "delete" and body.startswith((b'{"kind": "Secret', b'{"kind": "Status')):
         calls(cluster)[call]()
         return
     with pytest.raises(Retryable):
@@ -381,6 +386,20 @@ def test_a_token_that_cannot_be_sent_is_not_quoted(server: Loopback, make: Calla
     assert server.asked == []
 
 
+def test_a_token_that_cannot_be_read_anew_is_waited_for() -> None:
+    """The SDK reads a service account's token again while we work; it may be empty for a moment, or the disk in trouble."""
+
+    class Torn:
+        host = "https://127.0.0.1:1"
+
+        def auth_settings(self) -> dict[str, Any]:
+            raise RuntimeError(VALUE)
+
+    with pytest.raises(Retryable) as caught:
+        Loaded(Torn(), None).headers()
+    assert VALUE not in str(caught.value)
+
+
 # --- when it gives up ---------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +441,14 @@ def drip(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b" ")
 
 
+def drip_headers(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(1000):
+        if over.wait(0.02):
+            return
+        connection.sendall(b"a: b\r\n")
+
+
 def stall(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"kind": ')
     over.wait(20)
@@ -435,7 +462,7 @@ def nonsense(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
 
-@pytest.mark.parametrize("answer", [drip, stall, cut, nonsense], ids=lambda answer: answer.__name__)
+@pytest.mark.parametrize("answer", [drip, drip_headers, stall, cut, nonsense], ids=lambda answer: answer.__name__)
 def test_an_answer_that_does_not_end_is_given_up(
     make: Callable[..., Cluster], answer: Callable[[socket.socket, threading.Event], None]
 ) -> None:
@@ -490,6 +517,7 @@ def test_nothing_of_the_sdk_is_loaded_before_the_first_request() -> None:
 import sys
 from backends.kubernetes import create
 from rotatord.kubernetes_client import Cluster, ClusterSettings
+from rotatord.kubernetes_transport import Loaded
 assert not [name for name in sys.modules if name.split(".")[0] == "kubernetes"]
 from rotatord.errors import Retryable
 try:
