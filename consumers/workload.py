@@ -93,7 +93,7 @@ class WorkloadConsumer:
         self._kind = kind
         self._settings = settings
         self._now = surroundings.now
-        self._cluster = cluster or Cluster(settings)
+        self._cluster = cluster or Cluster(settings, base_dir=surroundings.base_dir)
         self._polled = settings.refresh_within is not None
         self._observed = settings.strategy == "observe"
         self.gather = 0.0 if self._observed else settings.gather
