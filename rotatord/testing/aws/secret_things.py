@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from rotatord.testing.aws.errors import AwsError
 
-CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+CURRENT, PREVIOUS, PENDING = "AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"
 LABELS = 20  # on all versions of a secret together
 VERSIONS = 100  # beyond this the oldest without a label are collected
 _EVERY, _SUSTAINED = timedelta(minutes=10), timedelta(hours=2)
@@ -25,6 +25,11 @@ class Version:
     created: datetime
     key: str | None  # the KMS key that it is encrypted with
     read: datetime | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Made by RotateSecret, and not filled by the rotation function yet."""
+        return self.text is None and self.binary is None
 
     def same(self, text: str | None, binary: bytes | None) -> bool:
         return (self.text, self.binary) == (text, binary)

@@ -54,6 +54,10 @@ def _add_version(ask: Ask, secret: Secret, labels: list[str]) -> Version:
     """The version under the request's token: as it is if the value is the same, refused if it is another one."""
     token, (text, binary) = _token(ask), _value(ask)
     known = secret.versions.get(token)
+    if known is not None and known.empty:
+        known.text, known.binary = text, binary
+        secret.label(token, labels)
+        return known
     if known is not None:
         if not known.same(text, binary):
             raise _token_taken(token, secret)
@@ -116,7 +120,7 @@ def _get(ask: Ask) -> JsonMap:
     else:
         holder, said = wanted, f"Secrets Manager can't find the specified secret value for VersionId: {wanted}"
     version = secret.versions.get(holder or "")
-    if version is None:
+    if version is None or version.empty:
         raise AwsError("ResourceNotFoundException", said)
     if wanted is not None and label is not None and secret.stages.get(label) != wanted:
         said = "You provided a VersionStage that is not associated to the provided VersionId."

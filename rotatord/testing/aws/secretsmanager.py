@@ -9,7 +9,7 @@ from typing import Any
 
 from rotatord.testing.aws.asking import Ask, Operation, Target
 from rotatord.testing.aws.errors import AwsError
-from rotatord.testing.aws.secret_things import Secret
+from rotatord.testing.aws.secret_things import CURRENT, PENDING, Secret, Version
 from rotatord.testing.aws.shapes import JsonMap
 
 _NAME = re.compile(r"[\w/+=.@!-]{1,512}", re.ASCII)
@@ -223,6 +223,11 @@ def _rotate(ask: Ask) -> JsonMap:
         said = "No Lambda rotation function ARN is associated with this secret."
         raise AwsError("InvalidRequestException", said)
     secret.rotation = {"RotationLambdaARN": function, "RotationRules": ask.get("RotationRules", {"AutomaticallyAfterDays": 30})}
+    pending, token = secret.stages.get(PENDING), ask.get("ClientRequestToken")
+    if pending is not None and pending != secret.stages.get(CURRENT):
+        raise AwsError("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+    if token is not None and ask.get("RotateImmediately", True):
+        secret.put(Version(token, None, None, ask.now, secret.kms_key), [PENDING], ask.now)  # for the function to fill
     return {"ARN": secret.arn, "Name": secret.name, "VersionId": ask.get("ClientRequestToken")}
 
 
