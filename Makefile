@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check unit contracts integration simulation crash bench docs lock clean
+.PHONY: help setup servers demo test check unit contracts integration simulation helm crash bench docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ integration: servers ## with real servers and real processes
 
 simulation: setup ## the engine under faults at every point
 	@$(PYTEST) tests/simulation
+
+helm: servers ## the chart: lint, goldens (GOLDENS=1 draws them anew), rights, and a release in a real cluster
+	@ROTATORD_DRAW_GOLDENS=$(GOLDENS) $(PYTEST) tests/helm tests/unit/test_chart_readme.py tests/unit/test_containerfile.py
 
 crash: servers ## long random faults and process kills; not part of make test (SEEDS=2000)
 	@ROTATORD_SEEDS=$(or $(SEEDS),2000) ROTATORD_KILLS=$(or $(KILLS),200) ROTATORD_EVERY_CALL=1 \

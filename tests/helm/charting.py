@@ -23,7 +23,7 @@ Json = dict[str, Any]
 def read_yaml(text: str) -> list[Json]:
     """The documents of a text, read as Kubernetes does: YAML 1.1."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.version = (1, 1)  # type: ignore[assignment]
+    yaml.version = (1, 1)
     return [document for document in yaml.load_all(text) if document]
 
 

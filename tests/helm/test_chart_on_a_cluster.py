@@ -9,7 +9,7 @@ import pytest
 
 from tests.helm.charting import CHART, CI, RELEASE, Helm, Json, granted, of_kind
 from tests.servers.kubernetes import ControlPlane
-from tests.servers.kubernetes_admin import MERGE, Admin
+from tests.servers.kubernetes_admin import APPLY, MERGE, Admin
 
 pytestmark = pytest.mark.kubernetes
 
@@ -47,7 +47,7 @@ def tried(admin: Admin, item: Json) -> str:
     """What the API server has against an object, looked at in full and strictly; nothing is made."""
     path = f"{path_of(item)}/{item['metadata']['name']}"
     query = {"dryRun": "All", "fieldManager": "test", "force": "true", "fieldValidation": "Strict"}
-    status, answer = admin.request("PATCH", path, item, "application/apply-patch+yaml", query)
+    status, answer = admin.request("PATCH", path, item, APPLY, query)
     return "" if status in {200, 201} else f"{item['kind']} {item['metadata']['name']}: {status} {answer.get('message')}"
 
 

@@ -38,12 +38,12 @@ def daemon(objects: list[Json]) -> Json:
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.stem)
 def test_the_chart_renders_what_its_golden_says(helm: Helm, values: Path) -> None:
-    """A change of what is installed is seen in review. ROTATORD_DRAW_GOLDENS=1 draws them anew."""
+    """A change of what is installed is seen in review. `make helm GOLDENS=1` draws them anew."""
     golden = GOLDENS / f"{values.stem.removesuffix('-values')}.yaml"
     text = helm.text(values)
     if DRAW:
         golden.write_text(text)
-    assert text == golden.read_text(), "if this is meant: make goldens"
+    assert text == golden.read_text(), "if this is meant: make helm GOLDENS=1"
 
 
 def test_every_golden_has_its_values() -> None:
