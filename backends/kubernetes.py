@@ -35,7 +35,7 @@ from backends.kubernetes_parts import (
 )
 from rotatord.clock import RandomIds
 from rotatord.document import check_keys, from_document, to_document
-from rotatord.errors import Conflict, Denied, Invalid, OutsideError, Retryable
+from rotatord.errors import Conflict, Denied, Invalid, Permanent, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
 from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
@@ -196,13 +196,14 @@ class KubernetesBackend:
     def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]:
         calls = self._cluster.within(self.timeout)
         places = [self._place(destination, slot) for slot in (Slot if home else (Slot.CURRENT,))]
-        problems = _missing_rights(calls, places)
+        try:
+            problems = _missing_rights(calls, places)
+        except Permanent as error:
+            return [str(error)]
         for place in places if not problems else ():
             try:
                 problems += self._obstacles(calls, destination, place)
-            except Retryable:
-                raise
-            except OutsideError as error:
+            except Permanent as error:
                 problems.append(str(error))
         return list(dict.fromkeys(problems))
 

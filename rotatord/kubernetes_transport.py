@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 import urllib3.connection
@@ -28,6 +29,7 @@ from rotatord.http import BoundedResponse
 from rotatord.model import JsonMap
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LARGEST_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _LEAST_SECONDS = 0.05
@@ -232,8 +234,8 @@ class Transport:
 
 
 def _load(settings: ClusterSettings, service_account: Path | None) -> Loaded:
-    """Read the configuration. Raises Retryable (files are written again, and mounted late) with a sentence that shows
-    nothing of it."""
+    """Read the configuration. Raises Retryable where it cannot be read (files are written again, and mounted late), Invalid
+    where it is not safe; with a sentence that shows nothing of it."""
     config: Any = importlib.import_module("kubernetes.config")
     configuration: Any = importlib.import_module("kubernetes.client.configuration").Configuration()
     rest: Any = importlib.import_module("kubernetes.client.rest")
@@ -245,11 +247,17 @@ def _load(settings: ClusterSettings, service_account: Path | None) -> Loaded:
             config.incluster_config.InClusterConfigLoader(*files).load_and_set(configuration)
         else:
             config.load_kube_config(_file(settings), settings.context, configuration, persist_config=False)
-        return Loaded(configuration, rest.RESTClientObject(configuration).pool_manager)
+        pool = rest.RESTClientObject(configuration).pool_manager
     except config.ConfigException as error:
         raise Retryable(f"{where} cannot be used: {' '.join(str(error).split())[:200]}") from None
     except Exception as error:  # noqa: BLE001  YAML's errors quote the file, and it may be mistaken in any way
         raise Retryable(f"{where} cannot be read ({type(error).__name__})") from None
+    host = urlsplit(str(configuration.host))
+    if host.scheme != "https" and host.hostname not in _LOOPBACK:
+        raise Invalid(f"{where} names an API server without TLS on another machine: everybody in between would have our token")
+    if host.scheme == "https" and not configuration.verify_ssl:
+        raise Invalid(f"{where} switches off that the API server proves itself: name its certificate-authority instead")
+    return Loaded(configuration, pool)
 
 
 def _bounded_pools(left: Callable[[], float]) -> dict[str, type[Any]]:

@@ -106,7 +106,7 @@ class OnTheControlPlane:
 def nowhere(directory: Path, port: int) -> Path:
     """A kubeconfig for a port at which no API server answers."""
     file = directory / "nowhere.json"
-    cluster = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
+    cluster = {"server": f"https://127.0.0.1:{port}"}
     config = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -369,6 +369,23 @@ def test_a_missing_kubeconfig_is_told(tmp_path: Path) -> None:
         Cluster(ClusterSettings(kubeconfig=Path("nowhere")), base_dir=str(tmp_path)).get("secrets", "shop", "app")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "what"),
+    [
+        ({"server": "http://10.0.0.1:8080"}, "without TLS"),
+        ({"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True}, "proves itself"),
+    ],
+)
+def test_nobody_in_between_gets_our_token(tmp_path: Path, cluster: dict[str, Any], what: str) -> None:
+    """A kubeconfig that gives up TLS, or its verification, is refused before anything is sent."""
+    file = kubeconfig(tmp_path, "unused")
+    document = json.loads(file.read_text())
+    document["clusters"][0]["cluster"] = cluster
+    file.write_text(json.dumps(document))
+    with pytest.raises(Invalid, match=what):
+        Cluster(ClusterSettings(kubeconfig=file)).get("secrets", "shop", "app")
+
+
 def test_contexts_have_their_namespaces(server: Loopback, tmp_path: Path) -> None:
     """Ours is the context's, the current one's where none is named; no request is made for it."""
     file = kubeconfig(tmp_path, server.url, namespace="mine")
