@@ -20,7 +20,7 @@ from rotatord.config import load
 from rotatord.configuration.manual import tables
 from rotatord.machine import diagram
 from rotatord.model import Destination, JsonMap
-from rotatord.permission_forms import ServiceAccount, hcl, rbac
+from rotatord.permission_forms import ServiceAccount, hcl, iam, rbac
 from rotatord.permissions import Grants, Needs
 from rotatord.ports import Surroundings
 from rotatord.registry import BACKENDS, ISSUERS, installed
@@ -88,6 +88,7 @@ def example_rights(page: str, name: str, language: str, form: Callable[[Grants],
 
 EXAMPLES: dict[str, tuple[str, str, Callable[[Grants], Iterable[str]]]] = {
     "rotatord-kubernetes": ("docs/kubernetes.md", "yaml", partial(rbac, account=ServiceAccount("rotatord", "rotatord"))),
+    "rotatord-aws": ("docs/aws.md", "json", iam),
 }
 
 # Which pages hold which drawn part, between `<!-- NAME: drawn by make docs -->` and `<!-- end of NAME -->`.

@@ -146,8 +146,12 @@ def _conditions(rule: Rule) -> tuple[tuple[str, str, str], ...]:
 
 
 def _sid(rule: Rule, taken: dict[str, int]) -> str:
-    words = re.findall(r"[A-Za-z0-9]+", rule.why[0] if rule.why else "")
-    sid = "".join(word[0].upper() + word[1:] for word in words)[: _SID_LENGTH - 4]
+    """The reasons as one word, cut between two of theirs; AWS takes letters and digits, and each id once."""
+    sid = ""
+    for word in re.findall(r"[A-Za-z0-9]+", " and ".join(rule.why)):
+        if len(sid) + len(word) > _SID_LENGTH - 4:
+            break
+        sid += word[0].upper() + word[1:]
     taken[sid] = taken.get(sid, 0) + 1
     return sid if not sid or taken[sid] == 1 else f"{sid}{taken[sid]}"
 

@@ -31,7 +31,7 @@ SYSTEMS = ("kubernetes", "vault", "aws")
 _TELLS_APART = {
     "kubernetes": ("kubeconfig", "context"),
     "vault": ("address", "namespace", "auth"),
-    "aws": ("endpoint_url", "profile", "access_key", "assume_role"),
+    "aws": ("profile", "access_key", "assume_role"),
 }
 ANY = ""  # the target of a right that cannot be limited to names
 

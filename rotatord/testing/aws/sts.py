@@ -45,7 +45,8 @@ def _assume(ask: Ask) -> JsonMap:
     target = _about_role(ask)
     role = _role(ask)
     let_in = role is not None and _let_in(ask, role)
-    ask.record("sts:AssumeRole", target, let_in)
+    for action in _actions(ask) if let_in else ["sts:AssumeRole"]:
+        ask.record(action, target, let_in)
     if role is None or not let_in:
         said = f"User: {ask.caller.arn} is not authorized to perform: sts:AssumeRole on resource: {target.arn}"
         raise common("denied", "query", said)
@@ -77,6 +78,12 @@ def _assume(ask: Ask) -> JsonMap:
     return found
 
 
+def _actions(ask: Ask) -> list[str]:
+    """What the caller and the role's trust must both allow: tags and a source identity take rights of their own."""
+    beside = {"Tags": "sts:TagSession", "SourceIdentity": "sts:SetSourceIdentity"}
+    return ["sts:AssumeRole", *(action for member, action in beside.items() if member in ask.input)]
+
+
 def _let_in(ask: Ask, role: Role) -> bool:
     """The role's trust, and where that names only the account, the caller's own policies."""
     caller = ask.caller
@@ -92,14 +99,14 @@ def _let_in(ask: Ask, role: Role) -> bool:
             context[key] = ask.input[member]
     context |= {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in ask.get("Tags", ())}
     document = parsed(role.name, role.trust.seen(ask.view, ask.now), kind="trust")
-    actions = ["sts:AssumeRole", *(["sts:TagSession"] if "Tags" in ask.input else [])]
+    actions = _actions(ask)
     verdicts = [trusted(document, action, own + account, context) for action in actions]
     if any(verdict != "allowed" for verdict in verdicts):
         return False
     named = all(trusted(document, action, own, context) == "allowed" for action in actions)
     target = Target(role.arn, context=context)
-    allowed, why = ask.decision("sts:AssumeRole", target)
-    return allowed or (named and why.startswith("because no identity-based"))
+    answers = [ask.decision(action, target) for action in actions]
+    return all(allowed or (named and why.startswith("because no identity-based")) for allowed, why in answers)
 
 
 def _session_policies(ask: Ask) -> tuple[tuple[Document, ...] | None, int]:
