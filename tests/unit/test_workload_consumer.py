@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytest
 from fake_cluster import START, FakeCluster, pod, reference, waiting, workload
+from ruamel.yaml import YAML
 
 from consumers import workload as consumer
+from rotatord.configuration.schema import OWN_CONSUMER_KEYS
+from rotatord.durations import parse
 from rotatord.errors import Conflict, Denied, Retryable
 from rotatord.kubernetes_client import Cluster
 from rotatord.model import ConsumerSpec
@@ -441,3 +445,17 @@ def test_the_workload_has_the_consumers_name(cluster: FakeCluster) -> None:
     other = registry.consumer(ConsumerSpec(type="deployment", name="b", settings={"namespace": "ns", "workload": "web"}))
     assert str(plain) == str(other) == "Deployment web in namespace ns"
     registry.close()
+
+
+def test_the_consumers_on_the_page_are_accepted(cluster: FakeCluster) -> None:
+    """As they stand in docs/kubernetes.md, each with the proof that it says."""
+    section = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text().split("## Consumers")[1]
+    (shown,) = YAML(typ="safe", pure=True).load(section.split("```yaml\n")[1].split("```")[0])["credentials"]
+    registry = Registry(cast("Any", Nothing()), around(cluster))
+    evidence = {}
+    for declared in shown["consumers"]:
+        settings = {key: value for key, value in declared.items() if key not in OWN_CONSUMER_KEYS}
+        within = parse(declared["refresh_within"]) if "refresh_within" in declared else None
+        spec = ConsumerSpec(type=declared["type"], name=declared["name"], settings=settings, refresh_within=within)
+        evidence[declared["name"]] = registry.consumer(spec).evidence
+    assert evidence == {"web": "rollout", "queue": "rollout", "agent": "polling"}
