@@ -35,6 +35,11 @@ CLEARED = "{}"  # what a retired parameter holds
 LONGEST_NAME = 900  # of AWS's 1011: the registers' names are longer
 LATE = timedelta(minutes=15)  # AWS refuses signatures older than five minutes, by a clock that may differ by as many
 _OURS = "rotatord:"
+_ENCRYPTING = {  # what a tier asks of the key
+    "Standard": ("kms:Encrypt",),
+    "Advanced": ("kms:GenerateDataKey",),
+    "Intelligent-Tiering": ("kms:Encrypt", "kms:GenerateDataKey"),
+}
 
 
 class Settings(AwsSettings):
@@ -190,7 +195,7 @@ class ParameterStore:
             ),
             self._right(("GetParametersByPath",), paths, "the registers: what they hold"),
             self._right(entries, [f"{path}/*" for path in paths], "the registers: to move them on"),
-            *self._key_rights("kms:Decrypt", "kms:GenerateDataKey" if self._settings.tier == "Advanced" else "kms:Encrypt"),
+            *self._key_rights("kms:Decrypt", *_ENCRYPTING[self._settings.tier or "Standard"]),
         ]
 
     def read_rights(self, destination: Destination) -> Sequence[AwsRight]:
@@ -259,9 +264,7 @@ class ParameterStore:
     def _put(self, destination: Destination, text: str, making: JsonMap, *, exists: bool) -> int:
         if exists:
             making = {name: value for name, value in making.items() if name not in {"Tags", "Type"}}
-        answer = self._aws.call(
-            SERVICE, "put_parameter", Name=_name(destination), Value=text, Overwrite=exists, **{**making, **self._tier()}
-        )
+        answer = self._aws.call(SERVICE, "put_parameter", Name=_name(destination), Value=text, Overwrite=exists, **making)
         return int(answer.get("Version") or 0)
 
     def _put_back(self, destination: Destination, seen: Seen, version: int, making: JsonMap) -> None:
@@ -294,15 +297,13 @@ class ParameterStore:
 
     # --- ours ---------------------------------------------------------------------------------------------------
 
-    def _tier(self) -> JsonMap:
-        return {"Tier": self._settings.tier} if self._settings.tier else {}
-
     def _making(self, credential: str | None) -> JsonMap:
         """What a parameter of ours is made with."""
         ours = {f"{_OURS}installation": self._installation} | ({f"{_OURS}credential": credential} if credential else {})
         tags = [{"Key": key, "Value": value} for key, value in {**self._settings.tags, **ours}.items()]
         key = {"KeyId": self._settings.kms_key_id} if self._settings.kms_key_id else {}
-        return {"Type": "SecureString", "Tags": tags, **key}
+        tier = {"Tier": self._settings.tier} if self._settings.tier else {}
+        return {"Type": "SecureString", "Tags": tags, **key, **tier}
 
     def _right(self, actions: Sequence[str], names: Sequence[str], why: str) -> AwsRight:
         region, account = self._settings.region or "*", self._settings.account or "*"
