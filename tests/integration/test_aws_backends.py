@@ -18,6 +18,7 @@ from rotatord.testing.aws import REGION, Dropped, Fails, FakeAws, Late, Refuse
 from rotatord.testing.aws.parameter_things import Parameter
 from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, later, put, token_of
 from tests.contracts.aws_places import settings, strict_aws, surroundings
+from tests.servers.aws_fixtures import Moto
 
 THIRD = Secret({"token": "integration-third-value-5555555555"})
 TRIES = 6
@@ -258,3 +259,40 @@ def test_a_person_who_writes_at_the_same_moment_is_not_overwritten(setting: Sett
     assert setting.shown() == "written by a person"
     assert setting.held(Slot.CURRENT).marker is None
     insist(setting, Slot.CURRENT, SECOND, later(MARKER, 2))
+
+
+# --- moto: an independent reading of AWS, lenient in what the strict one is not -----------------------------------------
+
+
+@pytest.mark.parametrize("name", list(PLACES))
+def test_a_rotation_over_moto(moto: Moto, name: str) -> None:
+    """Stage, keep the old one, publish, clear, go back: each slot holds what was put there, and readers get what is current."""
+    service, place = name.partition(" ")[0], PLACES[name]
+    backend = CREATE[service](settings(moto.url), surroundings(moto.admin))
+    client = moto.client(service)
+
+    def shown() -> str:
+        if service == "ssm":
+            return str(client.get_parameter(Name=place.address["name"], WithDecryption=True)["Parameter"]["Value"])
+        found = client.get_secret_value(SecretId=place.address["name"], VersionStage="AWSCURRENT")  # moto forgets its default
+        return str(found["SecretString"])
+
+    assert backend.preflight(place) == []
+    put(backend, place, Slot.CURRENT, FIRST)
+    pending = put(backend, place, Slot.PENDING, SECOND, later(MARKER))
+    previous = put(backend, place, Slot.PREVIOUS, FIRST, later(MARKER, 2))
+    stale = token_of(backend, place, Slot.CURRENT)
+    put(backend, place, Slot.CURRENT, SECOND, later(MARKER, 3))
+    assert SECOND.reveal("token") in shown()
+    for slot, fields in ((Slot.CURRENT, SECOND), (Slot.PENDING, SECOND), (Slot.PREVIOUS, FIRST)):
+        held = backend.read(place, slot)
+        assert (held.fields, held.intact) == (fields, True)
+    with pytest.raises(Conflict):
+        backend.write(place, Slot.CURRENT, THIRD, later(MARKER, 4), stale)
+    backend.clear(place, Slot.PENDING, pending)
+    backend.clear(place, Slot.PREVIOUS, previous)
+    assert all(backend.read(place, slot).empty for slot in (Slot.PENDING, Slot.PREVIOUS))
+    put(backend, place, Slot.CURRENT, FIRST, later(MARKER, 5))
+    assert FIRST.reveal("token") in shown()
+    assert backend.preflight(place) == []
+    backend.close()
