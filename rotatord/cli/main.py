@@ -54,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "revoke": asking.revoke,
     "rebuild": asking.rebuild,
     "exec": running.exec_,
+    "lambda": running.lambda_,
     "scanner-regex": running.scanner_regex,
     "version": running.version,
 }

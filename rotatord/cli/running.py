@@ -112,6 +112,22 @@ def exec_(
     raise typer.Exit(code)
 
 
+def lambda_(
+    context: typer.Context,
+    config: Config = "",
+    event: Annotated[
+        str, typer.Option("--event", metavar="FILE", help="Carry out this one event, - for standard input, and end.")
+    ] = "",
+) -> None:
+    """Be a rotation function of AWS Secrets Manager: Lambda starts this, and RotateSecret calls it.
+
+    Exits 1 when the step of --event failed.
+    """
+    from rotatord.function.command import run as run_function  # noqa: PLC0415 - the plugins and their SDKs
+
+    raise typer.Exit(run_function(config or place_of(context).config, event))
+
+
 def version() -> None:
     """Print the version."""
     from rotatord import __version__  # noqa: PLC0415

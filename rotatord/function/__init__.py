@@ -1,0 +1,1 @@
+"""Being a rotation function of AWS Secrets Manager: createSecret, setSecret, testSecret, finishSecret, without a journal."""
