@@ -205,8 +205,15 @@ class ServiceAccountTokens:
         if problems:
             return problems
         namespace, names = self._markers(parameters)
-        taken = [name for name in names if not _is_marker(cluster.get("secrets", namespace, name) or {"type": MARKER_TYPE})]
-        return [f"Secret {namespace}/{name} is not ours, but its name is needed: say parameters.marker" for name in taken]
+        seen = {name: cluster.get("secrets", namespace, name) for name in names}
+        there = {name: marker for name, marker in seen.items() if marker is not None}
+        foreign = [name for name, marker in there.items() if not _is_marker(marker)]
+        owners = sorted({_live(marker).credential for name, marker in there.items() if name not in foreign})
+        problems = [f"Secret {namespace}/{name} is not ours, but its name is needed: say parameters.marker" for name in foreign]
+        if len(owners) == len(names):
+            told = f"all {len(names)} markers {namespace}/{names[0]} … are taken by one token each of {', '.join(owners)}"
+            problems.append(f"{told}: give each credential a parameters.marker of its own, or raise markers")
+        return problems
 
     def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[KubernetesRight]:
         namespace, names = self._markers(parameters)
