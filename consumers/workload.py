@@ -112,11 +112,11 @@ class WorkloadConsumer:
     def reload(self, published: Published) -> None:
         """Restart, unless somebody has since the destinations were read back. Where the compare-and-set is lost (to an
         autoscaler, or to the controller's status), what is there now is looked at before it is tried again."""
+        if self._observed:
+            return
         cluster = self._calls()
         for _ in range(_LOOKS):
             workload = self._get(cluster)
-            if self._observed:
-                return
             since = published.restart_seen != "" and restart_mark(workload) != published.restart_seen
             with contextlib.suppress(Conflict):
                 if annotation(workload) != published.token and not since:
@@ -215,6 +215,7 @@ class WorkloadConsumer:
             progress_within=timedelta(seconds=self._settings.progress_within),
             tolerated=self._tolerated(workload),
             observed=self._observed,
+            polled=self._polled,
         )
 
     def _tolerated(self, workload: JsonMap) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumers.workload_pods import Pod, moment, shortened
-from consumers.workload_words import no_room, obstacles, remarks, scaled_to_zero
+from consumers.workload_words import no_room, obstacles, remarks, scaled_to_zero, who_restarts
 from rotatord.durations import spell
 from rotatord.model import JsonMap
 
@@ -32,7 +32,8 @@ class Look:
     stuck_after: timedelta
     progress_within: timedelta
     tolerated: int = 0  # so many pods of a DaemonSet may be missing
-    observed: bool = False  # nobody restarts it on our behalf
+    observed: bool = False  # restarts are somebody else's
+    polled: bool = False  # its pods read anew by themselves
 
     @property
     def spec(self) -> JsonMap:
@@ -71,7 +72,7 @@ def _judge(look: Look, reverted: str) -> Verdict:
         return "unknown", scaled_to_zero(look.kind) + ending
     waiting = _UNFINISHED[look.kind](look, wanted)
     if not waiting and not reverted:
-        notes = "".join(f"; note: {remark}" for remark in (*_missing(look), *remarks(look.kind, look.workload)))
+        notes = "".join(f"; note: {remark}" for remark in _notes(look))
         return "healthy", f"all {wanted} pods are of the present template and available{notes}"
     if stuck := _stuck(look):
         return "unhealthy", f"{stuck} ({waiting})" if waiting else stuck
@@ -148,8 +149,11 @@ def left_out(look: Look) -> list[Pod]:
     return sorted(overdue, key=lambda pod: (pod.ends_at, pod.name))[: look.tolerated]
 
 
-def _missing(look: Look) -> list[str]:
-    return [f"{pod.name} on {pod.node} does not confirm its end and is left out" for pod in left_out(look)]
+def _notes(look: Look) -> list[str]:
+    missing = [f"{pod.name} on {pod.node} does not confirm its end and is left out" for pod in left_out(look)]
+    if not look.polled:
+        missing += who_restarts(look.workload, observed=look.observed)
+    return missing + remarks(look.kind, look.workload)
 
 
 # --- stuck -----------------------------------------------------------------------------------------------------------

@@ -87,11 +87,15 @@ def taken_back(key: str, workload: JsonMap) -> str:
     return f"our restart was taken back{by}: the annotation {key} is gone from the template ({advice}; or `strategy: observe`)"
 
 
-def restarted_by_reloader(workload: JsonMap) -> bool:
-    """Whether Stakater Reloader looks after it."""
+def who_restarts(workload: JsonMap, *, observed: bool) -> list[str]:
+    """What is to be known where we are not alone in it, or where nobody may be."""
     template = workload["spec"]["template"].get("metadata") or {}
     places = (workload["metadata"].get("annotations") or {}, template.get("annotations") or {})
-    return any(place.get(key, "false") != "false" for place in places for key in RELOADER)
+    if any(place.get(key, "false") != "false" for place in places for key in RELOADER):
+        if observed:
+            return ["Stakater Reloader restarts it: without `strategy: observe` a restart that it misses is made up for"]
+        return ["Stakater Reloader restarts it too: a restart of its own is not repeated"]
+    return ["nobody is known to restart it (`strategy: observe`)"] if observed else []
 
 
 def uses_of(secret: str, workload: JsonMap) -> set[str]:

@@ -84,6 +84,7 @@ class Applications:
     broken: dict[str, str] = field(default_factory=dict)  # app: start of the version's label that it cannot work with
     pods: dict[str, Pod] = field(default_factory=dict)  # by uid
     gone: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)  # uids of pods on dead nodes: whether they are refused nobody asks
     refused: list[str] = field(default_factory=list)  # calls that were refused to somebody who could not know better
     uses: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Applications:
                 self._meet(namespace, raw)
         self.gone |= self.pods.keys() - present
         for uid, pod in self.pods.items():
-            if uid in present and pod.token:
+            if uid in present and pod.token and uid not in self.given_up:
                 self._use(uid, pod)
 
     def _meet(self, namespace: str, raw: Json) -> None:
@@ -167,7 +168,7 @@ class Fleet:
     installation: Installation
     applications: Applications
     first: dict[str, tuple[str, str]] = field(default_factory=dict)  # by credential: first token and rotation
-    restarts: int = 0  # of what several credentials share, so far
+    restarts: dict[str, int] = field(default_factory=dict)  # of what several credentials share, so far
     said: dict[str, str] = field(default_factory=dict)  # by credential: its state when it said what it waits for
     cramped: str = ""  # the namespace that has a quota
 

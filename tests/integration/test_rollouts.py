@@ -6,13 +6,15 @@ All rotations of this file begin together, when its fleet is made; each test the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from rotatord.testing.contracts.common import eventually
-from tests.integration.on_kubernetes import Fleet, fleet_of, fresh_namespace
+from tests.integration.on_kubernetes import PATIENCE, Fleet, fleet_of, fresh_namespace
 from tests.servers.kubernetes import ControlPlane
 from tests.servers.kwok_stages import TERMINATES_AFTER, UNREADY
+from tests.servers.workloads import workload
 
 pytestmark = pytest.mark.kubernetes
 
@@ -20,11 +22,34 @@ KINDS = ("deployment", "statefulset", "daemonset")
 GOOD = [f"slow-{kind}" for kind in KINDS]
 BAD = [f"broken-{kind}" for kind in KINDS]
 SHARED = [f"shared-{number}" for number in range(1, 6)]
+GROUP = ["group", "group-2", "group-3"]
 LINGERS_SECONDS = 3
 
 
 def kind_of(name: str) -> str:
     return name.partition("-")[2]
+
+
+def restarts(fleet: Fleet, name: str) -> int:
+    """How often the spec of a Deployment was changed so far."""
+    return int(fleet.workload("deployment", name)["metadata"]["generation"])
+
+
+def short_grace(name: str) -> dict[str, Any]:
+    """A template whose pods have a second to end."""
+    body = workload("daemonset", name, annotations={UNREADY: "until it has read"})
+    template: dict[str, Any] = body["spec"]["template"]
+    template["spec"]["terminationGracePeriodSeconds"] = 1
+    return template
+
+
+def lose_a_node(fleet: Fleet, name: str) -> None:
+    """One of its pods will never confirm its end."""
+    fleet.change("daemonset", name, {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 3}}})
+    raw = fleet.plane.pods(fleet.namespace, name)[0]
+    path = f"/api/v1/namespaces/{fleet.namespace}/pods/{raw['metadata']['name']}"
+    fleet.plane.annotate(path, {TERMINATES_AFTER: "3600"})
+    fleet.applications.given_up.add(raw["metadata"]["uid"])
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +59,27 @@ def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     credentials = [{"name": name, "kind": kind_of(name)} for name in [*GOOD, *BAD]]
     shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 8s, stuck_after: 2s"}
     credentials += [{"name": name, **shared} for name in SHARED]
-    for name in [*GOOD, *BAD, "shared"]:
-        kind = "deployment" if name == "shared" else kind_of(name)
+    grouped = {"kind": "deployment", "workload": "group", "settings": "gather: 4s, stuck_after: 2s"}
+    credentials += [{"name": name, **grouped} for name in GROUP]
+    credentials.append({"name": "lost-daemonset", "kind": "daemonset", "settings": f"{PATIENCE}, ignore_not_ready_nodes: 1"})
+    for name in [*GOOD, *BAD, "shared", "group", "lost-daemonset"]:
+        kind = "deployment" if name in {"shared", "group"} else kind_of(name)
         ends = {TERMINATES_AFTER: str(LINGERS_SECONDS)} if name in GOOD else {}
         more = {} if kind == "daemonset" else {"replicas": 3}
         if kind == "deployment":
             more |= {"progressDeadlineSeconds": 5}
+        if name == "lost-daemonset":
+            more["template"] = short_grace(name)
         getattr(control_plane, kind)(namespace, name, wait=False, annotations={UNREADY: "until it has read", **ends}, **more)
     with fleet_of(control_plane, namespace, tmp_path_factory.mktemp("rollouts") / "fleet", [], credentials) as fleet:
-        names = [*GOOD, *BAD, *SHARED]
+        names = [*SHARED, *GROUP, *GOOD, *BAD, "lost-daemonset"]
         for name in names:
             fleet.quiet(name)
         fleet.first = {name: (fleet.token(name), fleet.last(name)) for name in names}
-        fleet.restarts = fleet.workload("deployment", "shared")["metadata"]["generation"]
-        fleet.applications.broken = dict.fromkeys(BAD, "2-")
-        for name in [*SHARED, *GOOD, *BAD]:
+        fleet.restarts = {name: restarts(fleet, name) for name in ("shared", "group")}
+        fleet.applications.broken = dict.fromkeys([*BAD, "group"], "2-")
+        lose_a_node(fleet, "lost-daemonset")
+        for name in names:
             fleet.installation.command("rotate", name)
         yield fleet
     assert fleet.applications.trouble == []
@@ -89,4 +120,25 @@ def test_credentials_of_one_workload_share_a_restart(fleet: Fleet) -> None:
     """Five were published within its time to gather: it restarted once."""
     for name in SHARED:
         assert fleet.ended(name, fleet.first[name][1])["state"] == "completed"
-    assert fleet.workload("deployment", "shared")["metadata"]["generation"] == fleet.restarts + 1
+    assert restarts(fleet, "shared") == fleet.restarts["shared"] + 1
+
+
+def test_credentials_of_one_workload_fail_and_are_restored_together(fleet: Fleet) -> None:
+    """Its pods cannot work with one of the three new versions: all three go back. One restart tried, one restored them."""
+    for name in GROUP:
+        old, before = fleet.first[name]
+        assert fleet.ended(name, before)["state"] == "rolled_back"
+        assert fleet.token(name) == old
+    eventually(lambda: fleet.applications.tokens("group") == [fleet.first["group"][0]] * 3, "three pods on the old version")
+    assert fleet.ready("group") == [True] * 3
+    assert restarts(fleet, "group") == fleet.restarts["group"] + 2
+
+
+def test_a_node_that_does_not_answer_is_tolerated_where_told_so(fleet: Fleet) -> None:
+    """Its pod never confirms its end. The evidence names it, and what it holds is refused in the end: that was accepted."""
+    old, before = fleet.first["lost-daemonset"]
+    assert fleet.ended("lost-daemonset", before)["state"] == "completed"
+    verified = fleet.installation.events("lost-daemonset", "verify", "done")[-1]
+    details = " ".join(each["detail"] for each in verified["evidence"]["evidence"])
+    assert "does not confirm its end and is left out" in details
+    assert not fleet.accepted(old)

@@ -232,6 +232,19 @@ def test_what_surprises_people_is_remarked_upon(kind: str, spec: Json, said: str
     assert (state, f"; note: {said}" in detail) == ("healthy", True)
 
 
+@pytest.mark.parametrize("key", ["reloader.stakater.com/auto", "secret.reloader.stakater.com/reload"])
+def test_who_else_restarts_it_is_remarked_upon(key: str) -> None:
+    """Reloader; or nobody, as far as one sees."""
+    seen = look("Deployment")
+    assert "nobody is known to restart it" in gate.judge(replace(seen, observed=True))[1]
+    assert "note" not in gate.judge(replace(seen, observed=True, polled=True))[1]
+    seen.workload["metadata"]["annotations"] = {key: "true"}
+    assert "Stakater Reloader restarts it too" in gate.judge(seen)[1]
+    assert "without `strategy: observe`" in gate.judge(replace(seen, observed=True))[1]
+    seen.workload["metadata"]["annotations"] = {key: "false"}
+    assert "note" not in gate.judge(seen)[1]
+
+
 @pytest.mark.parametrize("allowed", ["25%", 0])
 def test_a_single_pod_with_room_for_another_is_no_surprise(allowed: str | int) -> None:
     """A share of one pod is rounded down."""
