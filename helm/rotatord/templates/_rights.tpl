@@ -4,36 +4,39 @@ The truth is each plugin's own `rights`, which `rotatord rights` prints; tests c
 A plugin with a kubeconfig of its own speaks as somebody else, or to another cluster: nothing is granted for it.
 */}}
 {{- define "rotatord.rights" -}}
+{{- printf "[%s]" (include "rotatord.eachRight" . | trimPrefix ",") -}}
+{{- end -}}
+
+{{/* Each right as JSON behind a comma: with thousands of credentials, a list that grows would be copied for each. */}}
+{{- define "rotatord.eachRight" -}}
 {{- $config := include "rotatord.config" . | fromJson -}}
 {{- $backends := include "rotatord.ofThisCluster" (dict "plugins" $config.backends "type" "kubernetes") | fromJson -}}
 {{- $issuers := include "rotatord.ofThisCluster" (dict "plugins" $config.issuers "type" "kubernetes_token") | fromJson -}}
 {{- $own := .Release.Namespace -}}
-{{- $rights := list -}}
 {{- range $credential := $config.credentials -}}
   {{- range $number, $destination := $credential.destinations -}}
     {{- with get $backends ($destination.backend | toString) -}}
       {{- $place := dict "at" $destination "plugin" . "home" (eq $number 0) "default" (.namespace | default $own) "of" (printf "credential %s, a destination" $credential.name) -}}
-      {{- $rights = concat $rights (include "rotatord.rightsOfDestination" $place | fromJsonArray) -}}
+      {{- include "rotatord.rightsOfDestination" $place -}}
     {{- end -}}
   {{- end -}}
   {{- range $consumer := $credential.consumers -}}
     {{- range $copy := $consumer.copies -}}
       {{- with get $backends ($copy.backend | toString) -}}
         {{- $place := dict "at" $copy "default" (.namespace | default $own) "of" (printf "credential %s, a copy" $credential.name) -}}
-        {{- $rights = concat $rights (include "rotatord.rightsOfCopy" $place | fromJsonArray) -}}
+        {{- include "rotatord.rightsOfCopy" $place -}}
       {{- end -}}
     {{- end -}}
     {{- if and (has $consumer.type (list "deployment" "statefulset" "daemonset")) (not $consumer.kubeconfig) (not $consumer.context) -}}
       {{- $place := dict "at" $consumer "of" (printf "credential %s, a consumer" $credential.name) -}}
-      {{- $rights = concat $rights (include "rotatord.rightsOfWorkload" $place | fromJsonArray) -}}
+      {{- include "rotatord.rightsOfWorkload" $place -}}
     {{- end -}}
   {{- end -}}
   {{- with get $issuers ($credential.issuer | toString) -}}
     {{- $place := dict "at" ($credential.parameters | default dict) "plugin" . "default" .namespace "of" (printf "credential %s, parameters" $credential.name) -}}
-    {{- $rights = concat $rights (include "rotatord.rightsOfToken" $place | fromJsonArray) -}}
+    {{- include "rotatord.rightsOfToken" $place -}}
   {{- end -}}
 {{- end -}}
-{{- toJson $rights -}}
 {{- end -}}
 
 {{/* The named plugins of a type that use this pod's own token. */}}
@@ -64,7 +67,7 @@ else. {at, of, keys, default}.
 {{- end -}}
 
 {{- define "rotatord.rightsOfDestination" -}}
-{{- $namespace := include "rotatord.text" (merge (dict "keys" (list "namespace")) .) -}}
+{{- $namespace := include "rotatord.text" (dict "at" .at "of" .of "default" .default "keys" (list "namespace")) -}}
 {{- $name := include "rotatord.text" (dict "at" .at "of" .of "keys" (list "name")) -}}
 {{- $names := list $name -}}
 {{- if .home -}}
@@ -72,66 +75,74 @@ else. {at, of, keys, default}.
   {{- $names = append $names ($form | replace "{slot}" "pending") -}}
   {{- $names = append $names ($form | replace "{slot}" "previous") -}}
 {{- end -}}
-{{- list
-  (dict "namespace" $namespace "group" "" "resource" "secrets" "verbs" (list "get" "patch") "names" $names)
-  (dict "namespace" $namespace "group" "" "resource" "secrets" "verbs" (list "create") "names" list) | toJson -}}
+{{- include "rotatord.right" (list $namespace "" "secrets" (list "get" "patch") $names) -}}
+{{- include "rotatord.right" (list $namespace "" "secrets" (list "create")) -}}
 {{- end -}}
 
 {{- define "rotatord.rightsOfCopy" -}}
-{{- $namespace := include "rotatord.text" (merge (dict "keys" (list "namespace")) .) -}}
+{{- $namespace := include "rotatord.text" (dict "at" .at "of" .of "default" .default "keys" (list "namespace")) -}}
 {{- $name := include "rotatord.text" (dict "at" .at "of" .of "keys" (list "name")) -}}
-{{- list (dict "namespace" $namespace "group" "" "resource" "secrets" "verbs" (list "get") "names" (list $name)) | toJson -}}
+{{- include "rotatord.right" (list $namespace "" "secrets" (list "get") (list $name)) -}}
 {{- end -}}
 
 {{- define "rotatord.rightsOfWorkload" -}}
-{{- $namespace := include "rotatord.text" (merge (dict "keys" (list "namespace")) .) -}}
+{{- $namespace := include "rotatord.text" (dict "at" .at "of" .of "default" .default "keys" (list "namespace")) -}}
 {{- $name := include "rotatord.text" (dict "at" .at "of" .of "keys" (list "workload" "name")) -}}
 {{- $kind := .at.type -}}
 {{- $observed := eq (.at.strategy | default "restart") "observe" -}}
-{{- $rights := list
-  (dict "namespace" $namespace "group" "apps" "resource" (printf "%ss" $kind) "verbs" ($observed | ternary (list "get") (list "get" "patch")) "names" (list $name))
-  (dict "namespace" $namespace "group" "" "resource" "pods" "verbs" (list "list") "names" list) -}}
+{{- include "rotatord.right" (list $namespace "apps" (printf "%ss" $kind) ($observed | ternary (list "get") (list "get" "patch")) (list $name)) -}}
+{{- include "rotatord.right" (list $namespace "" "pods" (list "list")) -}}
 {{- if eq $kind "deployment" -}}
-{{- $rights = append $rights (dict "namespace" $namespace "group" "apps" "resource" "replicasets" "verbs" (list "list") "names" list) -}}
+{{- include "rotatord.right" (list $namespace "apps" "replicasets" (list "list")) -}}
 {{- else if and (eq $kind "statefulset") (not $observed) -}}
-{{- $rights = append $rights (dict "namespace" $namespace "group" "" "resource" "pods" "verbs" (list "delete") "names" list) -}}
+{{- include "rotatord.right" (list $namespace "" "pods" (list "delete")) -}}
 {{- end -}}
-{{- toJson $rights -}}
 {{- end -}}
 
 {{/* Tokens of a ServiceAccount, each bound to a marker: one of a few Secrets whose names are known. Reviews belong to no namespace. */}}
 {{- define "rotatord.rightsOfToken" -}}
-{{- $namespace := include "rotatord.text" (merge (dict "keys" (list "namespace")) .) -}}
+{{- $namespace := include "rotatord.text" (dict "at" .at "of" .of "default" .default "keys" (list "namespace")) -}}
 {{- $account := include "rotatord.text" (dict "at" .at "of" .of "keys" (list "service_account")) -}}
 {{- $base := include "rotatord.text" (dict "at" .at "of" .of "keys" (list "marker") "default" $account) -}}
 {{- $markers := list -}}
 {{- range $number := untilStep 1 (int (.plugin.markers | default 4 | add1)) 1 -}}
   {{- $markers = append $markers (printf "%s-rotatord-token-%d" $base $number) -}}
 {{- end -}}
-{{- list
-  (dict "namespace" $namespace "group" "" "resource" "serviceaccounts/token" "verbs" (list "create") "names" (list $account))
-  (dict "namespace" $namespace "group" "" "resource" "secrets" "verbs" (list "create") "names" list)
-  (dict "namespace" $namespace "group" "" "resource" "secrets" "verbs" (list "get" "patch" "delete") "names" $markers)
-  (dict "namespace" "" "group" "authentication.k8s.io" "resource" "tokenreviews" "verbs" (list "create") "names" list) | toJson -}}
+{{- include "rotatord.right" (list $namespace "" "serviceaccounts/token" (list "create") (list $account)) -}}
+{{- include "rotatord.right" (list $namespace "" "secrets" (list "create")) -}}
+{{- include "rotatord.right" (list $namespace "" "secrets" (list "get" "patch" "delete") $markers) -}}
+{{- include "rotatord.right" (list "" "authentication.k8s.io" "tokenreviews" (list "create")) -}}
 {{- end -}}
 
-{{/* Those rights as the rules of one Role per namespace: rights that differ in nothing but names are one rule. */}}
+{{/* One right from namespace, group, resource, verbs and, where there are some, names. */}}
+{{- define "rotatord.right" -}}
+{{- $names := gt (len .) 4 | ternary (last .) list -}}
+,{{- dict "namespace" (index . 0) "group" (index . 1) "resource" (index . 2) "verbs" (index . 3) "names" $names | toJson -}}
+{{- end -}}
+
+{{/*
+Those rights as the rules of one Role per namespace, in JSON: rights that differ in nothing but names are one rule. Namespace "" is
+for what belongs to none: a ClusterRole.
+*/}}
 {{- define "rotatord.rulesByNamespace" -}}
 {{- $spaces := dict -}}
 {{- range include "rotatord.rights" . | fromJsonArray -}}
-  {{- $space := get $spaces .namespace | default dict -}}
   {{- $key := printf "%s/%s/%s/%t" .group .resource (join "," .verbs) (not (empty .names)) -}}
-  {{- $rule := get $space $key | default (dict "apiGroups" (list .group) "resources" (list .resource) "verbs" .verbs) -}}
-  {{- if .names -}}
-    {{- $_ := set $rule "resourceNames" (concat (get $rule "resourceNames" | default list) .names | uniq | sortAlpha) -}}
+  {{- if not (hasKey $spaces .namespace) -}}{{- $_ := set $spaces .namespace dict -}}{{- end -}}
+  {{- $space := get $spaces .namespace -}}
+  {{- if not (hasKey $space $key) -}}
+    {{- $_ := set $space $key (dict "rule" (dict "apiGroups" (list .group) "resources" (list .resource) "verbs" .verbs) "names" dict) -}}
   {{- end -}}
-  {{- $_ := set $space $key $rule -}}
-  {{- $_ := set $spaces .namespace $space -}}
+  {{- $names := get (get $space $key) "names" -}}
+  {{- range .names -}}{{- $_ := set $names . true -}}{{- end -}}
 {{- end -}}
 {{- $rules := dict -}}
 {{- range $namespace, $space := $spaces -}}
   {{- $ordered := list -}}
-  {{- range $key, $rule := $space -}}{{- $ordered = append $ordered $rule -}}{{- end -}}
+  {{- range $key, $found := $space -}}
+    {{- if $found.names -}}{{- $_ := set $found.rule "resourceNames" (keys $found.names | sortAlpha) -}}{{- end -}}
+    {{- $ordered = append $ordered $found.rule -}}
+  {{- end -}}
   {{- $_ := set $rules $namespace $ordered -}}
 {{- end -}}
 {{- toJson $rules -}}
