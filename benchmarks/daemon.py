@@ -73,12 +73,12 @@ import sys, threading
 from pathlib import Path
 from rotatord import config
 from rotatord.daemon import Daemon
+from rotatord.footprint import give_back
+give_back()
 daemon = Daemon(config.load(Path(sys.argv[1])), Path(sys.argv[1]))
 daemon.start()
-import boto3, hvac, kubernetes.client
-hold = [hvac.Client(url="http://127.0.0.1:9"), kubernetes.client.CoreV1Api()]
-hold += [boto3.client(name, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
-         for name in ("iam", "secretsmanager")]
+from benchmarks.outside import speak_to_nobody
+hold = speak_to_nobody(Path(sys.argv[1]).parent)
 threading.Event().wait(2.0)
 print(Path("/proc/self/status").read_text(), flush=True)
 daemon.stop()
@@ -178,7 +178,7 @@ def memory() -> Iterable[Figure]:
 
 
 def with_sdks() -> Iterable[Figure]:
-    """A daemon in which hvac, boto3 and kubernetes are loaded, each with a client."""
+    """A daemon whose plugins for Vault, Kubernetes and AWS (keys, sessions, both stores) have each made a call."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "rotatord.yaml"
         path.write_text("state_dir: state\nissuers: {authority: {type: builtin, permissions: [read]}}\n")
@@ -194,7 +194,12 @@ def with_sdks() -> Iterable[Figure]:
             )
     rss = next(int(line.split()[1]) for line in answer.stdout.splitlines() if line.startswith("VmRSS")) / 1024
     yield Figure(
-        name="memory with every SDK in use", value=rss, unit="MiB", goal=130, bare=bare_mib(), note="hvac, boto3, kubernetes"
+        name="memory with every SDK in use",
+        value=rss,
+        unit="MiB",
+        goal=130,
+        bare=bare_mib(),
+        note="Vault, Kubernetes and four AWS plugins have made calls",
     )
 
 

@@ -9,11 +9,14 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from rotatord.clock import Ids, SystemClock
-from rotatord.errors import Conflict, Invalid, Retryable
+from rotatord.errors import Conflict, Invalid, OutsideError, Retryable
 from rotatord.gates import GATE
 from rotatord.model import (
     ConsumerSpec,
@@ -46,6 +49,7 @@ from rotatord.ports import (
     Surroundings,
     Traits,
 )
+from rotatord.registry import installed as installed_plugins
 from rotatord.secret import Fingerprinter, Secret
 
 INSTALLATION = "benchmark"
@@ -324,3 +328,43 @@ def create_consumer(settings: JsonMap, surroundings: Surroundings) -> MemoryCons
     """Entry point."""
     del surroundings
     return MemoryConsumer(str(settings.get("name", "")))
+
+
+NOWHERE = "http://127.0.0.1:9"
+KUBECONFIG = """apiVersion: v1
+kind: Config
+current-context: nowhere
+clusters: [{name: nowhere, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: nobody, user: {token: nothing}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody, namespace: default}}]
+"""
+
+
+def speak_to_nobody(directory: Path) -> list[object]:
+    """Plugins of every SDK, each with a call that nobody answers: what they need is loaded, as in use."""
+    (directory / "kubeconfig").write_text(KUBECONFIG)
+    aws = {
+        "region": "eu-west-1",
+        "account": "123456789012",
+        "endpoint_url": NOWHERE,
+        "access_key": {"id": {"env": "AKID"}, "secret": {"env": "KEY"}},
+    }
+    around = Surroundings(installation="bench", state_dir="", now=SystemClock().now, secret=lambda _: "AKIAIOSFODNN7EXAMPLE")
+    asked: tuple[tuple[str, str, JsonMap, JsonMap], ...] = (
+        ("backends", "vault", {"address": NOWHERE, "auth": {"token": {"env": "TOKEN"}}}, {"path": "a"}),
+        ("backends", "kubernetes", {"kubeconfig": str(directory / "kubeconfig")}, {"name": "a"}),
+        ("backends", "aws_secrets_manager", aws, {"name": "a"}),
+        ("backends", "aws_ssm_parameter", aws, {"name": "/a"}),
+        ("issuers", "aws_iam_user", aws, {"user": "a"}),
+        ("issuers", "aws_sts", aws, {"role": "arn:aws:iam::123456789012:role/a"}),
+    )
+    made: list[object] = []
+    for group, kind, settings, address in asked:
+        plugin: Any = installed_plugins(f"rotatord.{group}")[kind]()(settings, around)
+        made.append(plugin)
+        with suppress(OutsideError):
+            if group == "backends":
+                plugin.read(Destination(backend="b", address=address, keys={"TOKEN": "token"}), Slot.CURRENT)
+            else:
+                plugin.find(Query(installation="bench", credential="a", parameters=address))
+    return made

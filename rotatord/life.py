@@ -13,6 +13,7 @@ from rotatord.bugs import described
 from rotatord.config import load_for_start
 from rotatord.daemon import Daemon
 from rotatord.errors import ConfigError, JournalError, RotatordError
+from rotatord.footprint import give_back
 from rotatord.hardening import harden
 from rotatord.settings import Settings
 from rotatord.telemetry import configure_logging
@@ -23,6 +24,7 @@ EXIT_CLEAN, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
 def run(path: str | Path, *, once: bool = False) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Every mistake of the configuration is printed, one a line."""
     configure_logging()
+    give_back()
     try:
         configuration = load_for_start(path, settings=Settings.from_environment())
     except ConfigError as error:

@@ -22,7 +22,9 @@ def check(specs: Sequence[Spec], plugins: Plugins) -> list[Finding]:
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
     yield _look(f"{spec.name}: issuer {spec.issuer}", lambda: _issuer(spec, plugins))
     for destination in spec.destinations:
-        yield _look(f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination, home=destination == spec.home))
+        yield _look(
+            f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination, home=destination == spec.home)
+        )
     published = Published(credential=spec.name, label="", rotation="", token="look", at=_EPOCH)  # noqa: S106
     for consumer in spec.consumers:
         yield from _before(spec, consumer, plugins)
