@@ -13,7 +13,7 @@ from rotatord.footprint import give_back
 assert give_back()
 size = lambda: int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS")).split()[1])
 before = size()
-things = [b"x" * 1000 for _ in range(50_000)]
+things = [bytes(1000) for _ in range(50_000)]
 grown = size()
 del things
 print(before, grown, size())
