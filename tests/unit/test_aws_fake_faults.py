@@ -135,6 +135,7 @@ def test_a_call_may_hang(account: FakeAws) -> None:
     with pytest.raises(ReadTimeoutError):
         mint(account, read_timeout=0.2)
     assert account.keys("app") == []
+    assert [(one.operation, one.key, one.outcome) for one in account.calls] == [(MINT, account.admin.id, "hung")]
 
 
 def test_a_hung_call_holds_nobody_up(account: FakeAws) -> None:

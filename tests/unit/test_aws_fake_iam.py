@@ -129,6 +129,35 @@ def test_last_use_is_late_coarse_and_absent_at_first(make_aws: Callable[..., Fak
     assert [(use.service, use.region) for use in aws.used(key.id)] == [("sts", "eu-north-1")]
 
 
+def test_the_last_use_of_a_key_that_is_nobody_s_is_denied(aws: FakeAws, iam: Any) -> None:
+    """AWS does not tell a missing key from one of another account, so a deleted one is a matter of rights."""
+    key = aws.key("app")
+    iam.delete_access_key(UserName="app", AccessKeyId=key.id)
+    for named in (key.id, "AKIAQQQQQQQQQQQQQQQQ"):
+        code, status, said = refusal(iam.get_access_key_last_used, AccessKeyId=named)
+        assert (code, status) == ("AccessDenied", 403)
+        assert said.endswith(f"is not authorized to perform: iam:GetAccessKeyLastUsed on resource: access key {named}")
+
+
+def test_what_the_fake_does_not_have_is_not_passed_over(iam: Any) -> None:
+    """A member of a request that would have an effect at AWS and has none here is told."""
+    asked = {"PolicySourceArn": iam.get_user(UserName="app")["User"]["Arn"], "ActionNames": ["s3:GetObject"]}
+    code, status, said = refusal(iam.simulate_principal_policy, **asked, ResourcePolicy=allow("s3:*"))
+    assert (code, status) == ("NotImplemented", 501)
+    assert said == "the strict AWS does not have ResourcePolicy of iam:SimulatePrincipalPolicy"
+
+
+def test_tags_at_creation_need_their_own_right(aws: FakeAws) -> None:
+    """iam:TagUser and iam:TagPolicy beside the creation."""
+    maker = aws.client("iam", aws.identity("maker", allow(["iam:CreateUser", "iam:CreatePolicy"])))
+    tags = [{"Key": "a", "Value": "b"}]
+    assert "iam:TagUser" in refusal(maker.create_user, UserName="new", Tags=tags)[2]
+    asked = {"PolicyName": "new", "PolicyDocument": allow("s3:*"), "Tags": tags}
+    assert "iam:TagPolicy" in refusal(maker.create_policy, **asked)[2]
+    made = aws.client("iam").create_policy(**asked, Description="d")["Policy"]
+    assert (made["Tags"], made["Description"]) == (tags, "d")
+
+
 def test_refused_attempts_are_no_use(aws: FakeAws) -> None:
     """A deactivated key that is still tried does not count as used; a denied call does, for its key was accepted."""
     key, iam = aws.identity("app", allow("s3:*")), aws.client("iam")

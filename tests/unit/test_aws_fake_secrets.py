@@ -339,6 +339,12 @@ def test_tags_at_creation_need_their_own_right(account: FakeAws) -> None:
     assert (code, "secretsmanager:TagResource" in said) == ("AccessDeniedException", True)
     with pytest.raises(KeyError):
         account.secret("tagged")
+    code, said = refusal(maker.create_secret, Name="far", SecretString="x", AddReplicaRegions=[{"Region": "us-east-1"}])
+    assert (code, "secretsmanager:ReplicateSecretToRegions" in said) == ("AccessDeniedException", True)
+    made = account.client("secretsmanager").create_secret(
+        Name="far", SecretString="x", AddReplicaRegions=[{"Region": "us-east-1"}]
+    )
+    assert made["ReplicationStatus"][0]["Status"] == "InSync"
 
 
 def test_rotation_by_others_shows(sm: Any) -> None:

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import urllib3
+from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 from rotatord.testing.aws import Credentials, FakeAws, allow
@@ -133,6 +135,55 @@ def test_session_policies_narrow_and_are_limited(aws: FakeAws) -> None:
     assert refusal(lambda: assume(aws, Policy="{}")) == ("MalformedPolicyDocument", 400)
     long = allow("s3:*", [f"arn:aws:s3:::{'b' * 40}/{number:04}" for number in range(50)])
     assert refusal(lambda: assume(aws, Policy=long)) == ("PackedPolicyTooLarge", 400)
+
+
+FEDERATED = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/cluster.example/id"},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {"StringEquals": {"cluster.example/id:sub": "system:serviceaccount:apps:dns"}},
+            }
+        ],
+    }
+)
+
+
+def test_a_pod_takes_a_role_by_its_token(aws: FakeAws) -> None:
+    """Unsigned: the token of the cluster is all that it has."""
+    aws.role("deployer", FEDERATED, allow("iam:GetUser"))
+    later = aws.clock.now().timestamp() + 600
+    claims = {
+        "iss": "https://cluster.example/id",
+        "sub": "system:serviceaccount:apps:dns",
+        "aud": "sts.amazonaws.com",
+        "exp": later,
+    }
+    known = {"good": claims, "other": {**claims, "sub": "system:serviceaccount:apps:other"}}
+    aws.believe(known.get)
+    unsigned = aws.client("sts", signature_version=UNSIGNED)
+    asked = {"RoleArn": ROLE, "RoleSessionName": "pod"}
+    answer = unsigned.assume_role_with_web_identity(**asked, WebIdentityToken="good")
+    assert answer["SubjectFromWebIdentityToken"] == "system:serviceaccount:apps:dns"
+    assert aws.client("iam", credentials(answer)).get_user(UserName="admin")
+    refused = (("other", ("AccessDenied", 403)), ("made up", ("InvalidIdentityToken", 400)))
+    for token, code in refused:
+        assert refusal(unsigned.assume_role_with_web_identity, **asked, WebIdentityToken=token) == code
+    aws.advance(601)
+    assert refusal(unsigned.assume_role_with_web_identity, **asked, WebIdentityToken="good") == ("ExpiredTokenException", 400)
+
+
+def test_nothing_else_is_done_unsigned(aws: FakeAws) -> None:
+    """A token of someone else's opens no other door."""
+    unsigned = aws.client("sts", signature_version=UNSIGNED)
+    assert refusal(unsigned.get_caller_identity) == ("MissingAuthenticationToken", 403)
+    with urllib3.PoolManager(retries=False, timeout=10.0) as pool:
+        body = "Action=GetCallerIdentity&Version=2011-06-15&WebIdentityToken=good"
+        answer = pool.request("POST", aws.url + "/", body=body)
+    assert (answer.status, b"MissingAuthenticationToken" in answer.data) == (403, True)
 
 
 def test_a_key_tells_its_account(aws: FakeAws) -> None:

@@ -128,6 +128,8 @@ class Policy:
     created: datetime
     rights: Register[Versions]
     shown: Register[Versions]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class Account:
         self.most_keys: dict[str, int] = {}
         self.regions: dict[tuple[str, str], dict[str, Any]] = {}  # (service, region) -> its things by name
         self.loose_key_quota = False  # check the cap of keys on a view that lags, as AWS was seen to do
+        # Who a token of another issuer is about, as its claims; None for one that is not believed.
+        self.web_identity: Callable[[str], Mapping[str, Any] | None] = lambda _: None
         self.warnings: list[str] = []
         self._parsed: dict[tuple[str, str], Document] = {}
         for name, text in managed.POLICIES.items():

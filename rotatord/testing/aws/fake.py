@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -152,6 +152,11 @@ class FakeAws:
         with self.gateway.lock:
             made = sts.open_session(self.account, role, name, seconds)
             return Credentials(made.key, made.secret, made.token)
+
+    def believe(self, read: Callable[[str], Mapping[str, Any] | None]) -> None:
+        """Take tokens of another issuer for AssumeRoleWithWebIdentity: ``read`` gives the claims of one that it believes."""
+        with self.gateway.lock:
+            self.account.web_identity = read
 
     # -- what others do meanwhile --
 

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rotatord.testing.aws import iam_policies, iam_users, parameter_paths, parameters, secret_versions, secretsmanager, sts
+from rotatord.testing.aws import (
+    iam_policies,
+    iam_users,
+    parameter_paths,
+    parameters,
+    secret_versions,
+    secretsmanager,
+    sts,
+    web_identity,
+)
 from rotatord.testing.aws.account import Account, Use
 from rotatord.testing.aws.answers import Reply, failure, success
 from rotatord.testing.aws.asking import Ask, Caller, Decided, Operation
@@ -18,12 +27,12 @@ from rotatord.testing.aws.errors import INVALID_TOKEN, AwsError, common
 from rotatord.testing.aws.faults import Fails, Fault, Faults, Hangs, Late, Refuse
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.shapes import SERVICES, Service, operation_of, service, understand
-from rotatord.testing.aws.signature import Signature, Wire, read, scope, verify
+from rotatord.testing.aws.signature import Signature, Wire, key_id, read, scope, verify
 from rotatord.testing.aws.spread import View
 
 _OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "iam": {**iam_users.OPERATIONS, **iam_policies.OPERATIONS},
-    "sts": sts.OPERATIONS,
+    "sts": {**sts.OPERATIONS, **web_identity.OPERATIONS},
     "ssm": {**parameters.OPERATIONS, **parameter_paths.OPERATIONS},
     "secretsmanager": {**secretsmanager.OPERATIONS, **secret_versions.OPERATIONS},
 }
@@ -101,13 +110,16 @@ class Gateway:
             return Reply(404, b"the strict AWS has no such service"), None
         request = _Request(service(name), region=region)
         try:
-            if found is None:
+            if found is None and b"WebIdentityToken" not in wire.body:
                 read(wire, request.service.protocol)
             request.operation = operation_of(name, wire.headers, wire.body)
         except AwsError as error:
             return failure(request.service, "", error, self._request_id()), None
         fault = self.faults.strike(f"{name}:{request.operation}")
+        request.key = key_id(wire)
         if isinstance(fault, Hangs):
+            with self.lock:
+                self.calls.append(self._call(request, "hung", fault))
             return None, fault
         with self.lock:
             self.land_due()
@@ -138,9 +150,10 @@ class Gateway:
     def _do(self, wire: Wire, request: _Request, fault: Fault | None, number: str) -> Reply | None:
         known, name = request.service, request.service.name
         view: View = (name, self.account.spread.replica())
-        signature = read(wire, known.protocol)
-        request.key = signature.key
-        caller = self._authenticated(wire, signature, view, request)
+        if web_identity.meant(name, request.operation):
+            caller = web_identity.NOBODY
+        else:
+            caller = self._authenticated(wire, read(wire, known.protocol), view, request)
         request.caller = caller.arn
         operation = _OPERATIONS[name].get(request.operation)
         known.operation(request.operation)

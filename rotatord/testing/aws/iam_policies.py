@@ -9,7 +9,7 @@ from dataclasses import replace
 from rotatord.testing.aws.account import Policy, PolicyVersion, Versions
 from rotatord.testing.aws.asking import Ask, Operation, Target, judged
 from rotatord.testing.aws.errors import AwsError
-from rotatord.testing.aws.iam_users import about_user, page, requested_tags, shown
+from rotatord.testing.aws.iam_users import about_user, page, requested_tags, shown, tag_list
 from rotatord.testing.aws.policies import Question, decide, parsed, size
 from rotatord.testing.aws.shapes import JsonMap
 
@@ -157,6 +157,8 @@ def _policy_view(ask: Ask, policy: Policy, versions: Versions) -> JsonMap:
         "IsAttachable": True,
         "CreateDate": policy.created,
         "UpdateDate": versions.all[-1].created,
+        "Description": policy.description,
+        "Tags": tag_list(policy.tags) or None,
     }
 
 
@@ -166,7 +168,11 @@ def _create_policy(ask: Ask) -> JsonMap:
     taken = {one.name.lower() for one in ask.account.policies.values() if not one.arn.startswith("arn:aws:iam::aws:")}
     if name.lower() in taken:
         raise AwsError("EntityAlreadyExists", f"A policy called {name} already exists. Duplicate names are not allowed.")
+    if "Tags" in ask.input:
+        ask.require("iam:TagPolicy", _about_new_policy(ask))
     policy = ask.account.add_policy(name, text, path)
+    policy.tags = {tag["Key"]: tag["Value"] for tag in ask.get("Tags", ())}
+    policy.description = ask.get("Description")
     return {"Policy": _policy_view(ask, policy, policy.shown.newest)}
 
 

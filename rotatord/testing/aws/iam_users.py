@@ -63,7 +63,11 @@ def _about_new_user(ask: Ask) -> Target:
 def _about_key_owner(ask: Ask) -> Target:
     key = ask.account.keys.get(ask.input["AccessKeyId"])
     user = ask.account.users.get(key.user) if key else None
-    return Target(user.arn if user else "*", f"access key {ask.input['AccessKeyId']}")
+    shown_as = f"access key {ask.input['AccessKeyId']}"
+    if key is None or user is None or key.state.newest is None:  # whoever asks: AWS does not tell whether it is someone's
+        said = f"User: {ask.caller.arn} is not authorized to perform: iam:GetAccessKeyLastUsed on resource: {shown_as}"
+        raise common("denied", "query", said)
+    return Target(user.arn, shown_as)
 
 
 # -- lists --
@@ -224,10 +228,7 @@ def _delete_key(ask: Ask) -> JsonMap:
 
 
 def _key_last_used(ask: Ask) -> JsonMap:
-    named = ask.input["AccessKeyId"]
-    key = ask.account.keys.get(named)
-    if key is None or key.state.newest is None:
-        raise AwsError("NoSuchEntity", f"The Access Key with id {named} cannot be found.", 404)
+    key = ask.account.keys[ask.input["AccessKeyId"]]
     use = ask.account.last_use(key)
     used: JsonMap = {"ServiceName": "N/A", "Region": "N/A"}
     if use is not None:

@@ -19,6 +19,8 @@ from rotatord.testing.aws.secretsmanager import (
     kms,
     local_arn,
     named,
+    replicate,
+    replication,
     written,
 )
 from rotatord.testing.aws.shapes import JsonMap
@@ -88,6 +90,10 @@ def _create(ask: Ask) -> JsonMap:
     found: JsonMap = {"ARN": secret.arn, "Name": name}
     if text is not None or binary is not None:
         found["VersionId"] = _add_version(ask, secret, [CURRENT]).id
+    if "AddReplicaRegions" in ask.input:
+        ask.require("secretsmanager:ReplicateSecretToRegions", about_new(ask))
+        replicate(ask, secret)
+        found["ReplicationStatus"] = replication(secret)
     ask.account.things("secretsmanager", ask.region)[name] = secret
     return found
 

@@ -141,7 +141,7 @@ def _describe(ask: Ask) -> JsonMap:
     if secret.rotation:
         found |= secret.rotation
     if secret.replicas:
-        found |= {"PrimaryRegion": secret.region, "ReplicationStatus": _replication(secret)}
+        found |= {"PrimaryRegion": secret.region, "ReplicationStatus": replication(secret)}
     return found
 
 
@@ -150,7 +150,7 @@ def day(moment: datetime | None) -> datetime | None:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0) if moment else None
 
 
-def _replication(secret: Secret) -> list[JsonMap]:
+def replication(secret: Secret) -> list[JsonMap]:
     return [
         {
             "Region": region,
@@ -239,6 +239,12 @@ def _cancel_rotation(ask: Ask) -> JsonMap:
 
 def _replicate(ask: Ask) -> JsonMap:
     secret = written(ask)
+    replicate(ask, secret)
+    return {"ARN": secret.arn, "ReplicationStatus": replication(secret)}
+
+
+def replicate(ask: Ask, secret: Secret) -> None:
+    """Keep the secret in other regions too."""
     for one in ask.input["AddReplicaRegions"]:
         region = one["Region"]
         if region == secret.region:
@@ -248,7 +254,6 @@ def _replicate(ask: Ask) -> JsonMap:
             raise AwsError("InvalidRequestException", f"Secret {secret.name} already exists in region {region}.")
         secret.replicas[region] = one.get("KmsKeyId")
         there[secret.name] = secret
-    return {"ARN": secret.arn, "ReplicationStatus": _replication(secret)}
 
 
 def _remove_replicas(ask: Ask) -> JsonMap:
@@ -258,7 +263,7 @@ def _remove_replicas(ask: Ask) -> JsonMap:
             raise AwsError("InvalidParameterException", f"Secret is not replicated to {region}.")
         del secret.replicas[region]
         del ask.account.things("secretsmanager", region)[secret.name]
-    return {"ARN": secret.arn, "ReplicationStatus": _replication(secret)}
+    return {"ARN": secret.arn, "ReplicationStatus": replication(secret)}
 
 
 OPERATIONS: Mapping[str, Operation] = {

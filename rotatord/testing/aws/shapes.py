@@ -12,10 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rotatord.testing.aws.errors import Protocol, common
+from rotatord.testing.aws.errors import AwsError, Protocol, common
 
 JsonMap = dict[str, Any]
 SERVICES = ("iam", "sts", "secretsmanager", "ssm")
+
+
+# What would have an effect at AWS and has none here. It is refused, so that nobody believes in it.
+_LACKING: Mapping[str, frozenset[str]] = {
+    "SimulatePrincipalPolicy": frozenset(
+        {"PermissionsBoundaryPolicyInputList", "PolicyExclusionList", "ResourcePolicy", "ResourceOwner", "CallerArn"}
+        | {"ResourceHandlingOption"}
+    ),
+    "AssumeRole": frozenset({"TransitiveTagKeys", "SerialNumber", "TokenCode", "ProvidedContexts", "MinimumSessionTokenSize"}),
+    "AssumeRoleWithWebIdentity": frozenset({"ProviderId", "PolicyArns", "Policy", "MinimumSessionTokenSize"}),
+    "PutParameter": frozenset({"Policies"}),
+    "GetParametersByPath": frozenset({"ParameterFilters"}),
+    "RotateSecret": frozenset({"ExternalSecretRotationMetadata", "ExternalSecretRotationRoleArn"}),
+    "CreateSecret": frozenset({"Type", "CrossAccountPrimaryARN"}),
+    "UpdateSecret": frozenset({"Type"}),
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,9 @@ def understand(name: str, operation: str, body: bytes) -> Asked:
         count = len(problems)
         found = f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(problems)}"
         raise common("invalid", known.protocol, found)
+    if lacking := sorted(checked.keys() & _LACKING.get(operation, frozenset())):
+        said = f"the strict AWS does not have {', '.join(lacking)} of {name}:{operation}"
+        raise AwsError("NotImplemented", said, 501)
     return Asked(known, operation, checked)
 
 

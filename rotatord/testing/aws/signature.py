@@ -55,6 +55,12 @@ def scope(wire: Wire) -> tuple[str, str] | None:
     return (found["service"], found["region"]) if found else None
 
 
+def key_id(wire: Wire) -> str:
+    """The key that a request names; empty if it is not signed."""
+    found = _AUTHORIZATION.fullmatch(wire.headers.get("authorization", ""))
+    return found["key"] if found else ""
+
+
 def read(wire: Wire, protocol: Protocol) -> Signature:
     """The signature of a request, whole."""
     header = wire.headers.get("authorization")
