@@ -9,11 +9,11 @@ is refused. Writes name a secret by its full ARN: one that was deleted and made 
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass, field
 
 from rotatord.aws_client import Aws
 from rotatord.aws_errors import code_of
+from rotatord.clock import random_bytes
 from rotatord.errors import Conflict, Invalid, NotFound, OutsideError, Retryable
 from rotatord.model import JsonMap
 
@@ -42,7 +42,7 @@ class Seen:
 def version_id(kind: str, *parts: str) -> str:
     """The id of the version that a write makes; without parts one that nobody had before. Not derived from the content,
     since ids are no secrets."""
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] if parts else secrets.token_hex(16)
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] if parts else random_bytes(16).hex()
     return f"rotatord-{kind}-{digest}"
 
 
@@ -83,7 +83,7 @@ def put(aws: Aws, seen: Seen, version: str, text: str, making: JsonMap) -> Seen:
     except Conflict as error:
         if code_of(error) != "ResourceExistsException":
             raise
-        version = f"{version[:-32]}{secrets.token_hex(16)}"  # an earlier try had put other words: an older release of ours
+        version = f"{version[:-32]}{random_bytes(16).hex()}"  # an earlier try had put other words: an older release of ours
         labels = put_beside(aws, seen.arn, version, text)
     if seen.current or CURRENT not in labels:  # AWS labels the first version of a secret by itself
         _move(aws, seen, version)

@@ -79,7 +79,7 @@ class Address(BaseModel):
         return value
 
 
-class SecretsManager:
+class AwsSecrets:
     """See the module. Has the power BackendPreflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
@@ -303,9 +303,9 @@ class SecretsManager:
         return [AwsRight(actions=actions, resources=(resource,), conditions=tuple(conditions), why="the key of the secrets")]
 
 
-def create(settings: JsonMap, surroundings: Surroundings) -> SecretsManager:
+def create(settings: JsonMap, surroundings: Surroundings) -> AwsSecrets:
     """The factory behind the entry point ``aws_secrets_manager``."""
-    return SecretsManager(Settings.model_validate(settings), surroundings)
+    return AwsSecrets(Settings.model_validate(settings), surroundings)
 
 
 def _address(destination: Destination) -> Address:

@@ -10,12 +10,12 @@ it with its whole history.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rotatord.aws_client import Aws
+from rotatord.clock import random_bytes
 from rotatord.errors import Retryable
 from rotatord.model import JsonMap
 
@@ -64,7 +64,7 @@ def look(aws: Aws, path: str) -> Register:
 def move(aws: Aws, register: Register, content: JsonMap, making: JsonMap) -> Entry:
     """The next state. Raises Conflict where the register moved meanwhile."""
     number = register.entries[0].number + 1 if register.entries else 1
-    entry = Entry(number, secrets.token_hex(8), _UNTOLD, content)
+    entry = Entry(number, random_bytes(8).hex(), _UNTOLD, content)
     aws.call(SERVICE, "put_parameter", Name=f"{register.path}/{number}", Value=_dumps(entry), Overwrite=False, **making)
     return entry
 

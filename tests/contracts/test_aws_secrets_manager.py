@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pydantic
 import pytest
 
-from backends.aws_secrets_manager import SecretsManager, create
+from backends.aws_secrets_manager import AwsSecrets, create
 from rotatord.document import MARKER_KEY
 from rotatord.errors import Conflict, Denied, Invalid
 from rotatord.model import Destination, JsonMap, Slot
@@ -35,7 +35,7 @@ def credentials(fake: FakeAws) -> Credentials:
 
 
 @pytest.fixture(scope="class")
-def ours(request: pytest.FixtureRequest, fake: FakeAws, credentials: Credentials) -> Iterator[SecretsManager]:
+def ours(request: pytest.FixtureRequest, fake: FakeAws, credentials: Credentials) -> Iterator[AwsSecrets]:
     """One plugin for all tests of a class: making its clients takes longer than most of them."""
     plugin = create(settings(fake.url, **request.cls.extra), surroundings(credentials, fake.clock.now))
     yield plugin
@@ -46,7 +46,7 @@ def destination_of(name: str, keys: dict[str, str] | None = None, version_key: s
     return Destination(backend="sm", address={"name": name, **more}, keys=keys or {"TOKEN": "token"}, version_key=version_key)
 
 
-def granted(plugin: SecretsManager, destinations: list[Destination]) -> str:
+def granted(plugin: AwsSecrets, destinations: list[Destination]) -> str:
     return policy(right for place in destinations for right in plugin.rights(place, home=True))
 
 
@@ -57,7 +57,7 @@ class Suite(BackendContract):
     extra: ClassVar[JsonMap] = {}
 
     @pytest.fixture
-    def backend(self, ours: SecretsManager) -> SecretsManager:
+    def backend(self, ours: AwsSecrets) -> AwsSecrets:
         return ours
 
     @pytest.fixture
@@ -76,7 +76,7 @@ class Suite(BackendContract):
         return make
 
     @pytest.fixture
-    def reopened(self, fake: FakeAws, credentials: Credentials) -> Callable[[], SecretsManager]:
+    def reopened(self, fake: FakeAws, credentials: Credentials) -> Callable[[], AwsSecrets]:
         return lambda: create(settings(fake.url, **self.extra), surroundings(credentials, fake.clock.now))
 
     @pytest.fixture
@@ -102,24 +102,24 @@ class Suite(BackendContract):
         )
 
     @pytest.fixture
-    def denied(self, fake: FakeAws) -> Iterator[SecretsManager]:
+    def denied(self, fake: FakeAws) -> Iterator[AwsSecrets]:
         nobody = fake.identity(f"nobody-{len(fake.calls)}", nothing())
         plugin = create(settings(fake.url, **self.extra), surroundings(nobody))
         yield plugin
         plugin.close()
 
     @pytest.fixture
-    def unreachable(self) -> Iterator[SecretsManager]:
+    def unreachable(self) -> Iterator[AwsSecrets]:
         with closed_port() as port:
             yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
 
     @pytest.fixture
-    def hanging(self) -> Iterator[SecretsManager]:
+    def hanging(self) -> Iterator[AwsSecrets]:
         with silent_server() as port:
             yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
 
     def test_rights_are_exact(
-        self, backend: SecretsManager, destination: Destination, fake: FakeAws, credentials: Credentials
+        self, backend: AwsSecrets, destination: Destination, fake: FakeAws, credentials: Credentials
     ) -> None:
         """With exactly the rights that are named everything works, and none of them is of no use; nor for reading alone."""
         walk(backend, destination)
@@ -154,7 +154,7 @@ class TestPlainSecrets(TestSecretsManager):
         "replica_regions": ["eu-central-1"],
     }
 
-    def test_readers_have_the_bare_value(self, backend: SecretsManager, destination: Destination, fake: FakeAws) -> None:
+    def test_readers_have_the_bare_value(self, backend: AwsSecrets, destination: Destination, fake: FakeAws) -> None:
         """Here and in the other region; the secret has our tags and theirs."""
         put(backend, destination, Slot.CURRENT, FIRST)
         name = destination.address["name"]
@@ -165,7 +165,7 @@ class TestPlainSecrets(TestSecretsManager):
         assert fake.secret(name).tags == tags
 
     def test_a_replica_is_read_and_not_written(
-        self, backend: SecretsManager, destination: Destination, fake: FakeAws, credentials: Credentials
+        self, backend: AwsSecrets, destination: Destination, fake: FakeAws, credentials: Credentials
     ) -> None:
         """As a copy in its own region, where its original is named for whoever would write it."""
         put(backend, destination, Slot.CURRENT, FIRST)
@@ -180,7 +180,7 @@ class TestPlainSecrets(TestSecretsManager):
 
 
 @pytest.fixture
-def admins(fake: FakeAws) -> Iterator[SecretsManager]:
+def admins(fake: FakeAws) -> Iterator[AwsSecrets]:
     """A backend that may do everything."""
     plugin = create(settings(fake.url), surroundings(fake.admin, fake.clock.now))
     yield plugin
@@ -190,7 +190,7 @@ def admins(fake: FakeAws) -> Iterator[SecretsManager]:
 FUNCTION = f"arn:aws:lambda:{REGION}:123456789012:function:rotate"
 
 
-def test_a_secret_that_a_function_rotates_is_refused(fake: FakeAws, admins: SecretsManager) -> None:
+def test_a_secret_that_a_function_rotates_is_refused(fake: FakeAws, admins: AwsSecrets) -> None:
     """Two who rotate one secret undo each other; our own function may be set."""
     destination = destination_of("apps/rotated")
     token = put(admins, destination, Slot.CURRENT, FIRST)
@@ -205,7 +205,7 @@ def test_a_secret_that_a_function_rotates_is_refused(fake: FakeAws, admins: Secr
     ours.close()
 
 
-def test_a_secret_that_is_being_deleted_is_told(fake: FakeAws, admins: SecretsManager) -> None:
+def test_a_secret_that_is_being_deleted_is_told(fake: FakeAws, admins: AwsSecrets) -> None:
     """It is not empty: neither read nor written until somebody restores it, and then it is what it was."""
     destination, client = destination_of("apps/doomed"), fake.client("secretsmanager")
     token = put(admins, destination, Slot.CURRENT, FIRST)
@@ -221,7 +221,7 @@ def test_a_secret_that_is_being_deleted_is_told(fake: FakeAws, admins: SecretsMa
     assert admins.read(destination, Slot.CURRENT).token == token
 
 
-def test_a_secret_made_anew_is_another(fake: FakeAws, admins: SecretsManager) -> None:
+def test_a_secret_made_anew_is_another(fake: FakeAws, admins: AwsSecrets) -> None:
     """Same name, same labels, another random part of the ARN: a write under the old token loses."""
     destination, client = destination_of("apps/anew"), fake.client("secretsmanager")
     token = put(admins, destination, Slot.CURRENT, FIRST)
@@ -233,7 +233,7 @@ def test_a_secret_made_anew_is_another(fake: FakeAws, admins: SecretsManager) ->
         admins.write(destination, Slot.CURRENT, SECOND, later(MARKER), token)
 
 
-def test_a_secret_without_a_value_is_empty(fake: FakeAws, admins: SecretsManager) -> None:
+def test_a_secret_without_a_value_is_empty(fake: FakeAws, admins: AwsSecrets) -> None:
     """As it comes out of Terraform; the first version becomes current, and tags and key stay theirs."""
     fake.client("secretsmanager").create_secret(Name="apps/hollow", Tags=[{"Key": "made", "Value": "by hand"}])
     destination = destination_of("apps/hollow")
@@ -244,7 +244,7 @@ def test_a_secret_without_a_value_is_empty(fake: FakeAws, admins: SecretsManager
 
 
 @pytest.mark.parametrize("value", ["not JSON", "[1]", '{"TOKEN": 7}', b"bytes"])
-def test_other_peoples_values_are_no_error(fake: FakeAws, admins: SecretsManager, value: Any) -> None:
+def test_other_peoples_values_are_no_error(fake: FakeAws, admins: AwsSecrets, value: Any) -> None:
     """Whatever form they have: not empty, not ours, replaced only under their own token."""
     name = f"apps/theirs-{abs(hash(value))}x"
     part = "SecretBinary" if isinstance(value, bytes) else "SecretString"
@@ -255,7 +255,7 @@ def test_other_peoples_values_are_no_error(fake: FakeAws, admins: SecretsManager
     assert admins.read(destination_of(name), Slot.CURRENT).fields == FIRST
 
 
-def test_what_keeps_a_secret_from_being_kept_well_is_told(fake: FakeAws, admins: SecretsManager) -> None:
+def test_what_keeps_a_secret_from_being_kept_well_is_told(fake: FakeAws, admins: AwsSecrets) -> None:
     """Another account, another key, more versions in a day than AWS can collect."""
     destination = destination_of("apps/crowded")
     for number in range(91):
@@ -271,14 +271,14 @@ def test_what_keeps_a_secret_from_being_kept_well_is_told(fake: FakeAws, admins:
     stranger.close()
 
 
-def test_a_value_too_long_is_an_error_without_the_value(admins: SecretsManager) -> None:
+def test_a_value_too_long_is_an_error_without_the_value(admins: AwsSecrets) -> None:
     """What AWS cannot take raises, says so and shows nothing."""
     with pytest.raises(Invalid) as caught:
         put(admins, destination_of("apps/long"), Slot.CURRENT, type(FIRST)({"token": "x" * 70_000}))
     assert "xxx" not in str(caught.value)
 
 
-def test_a_retired_secret_is_empty(fake: FakeAws, admins: SecretsManager) -> None:
+def test_a_retired_secret_is_empty(fake: FakeAws, admins: AwsSecrets) -> None:
     """Readers find an empty object, and nothing of ours."""
     destination = destination_of("apps/retired")
     admins.clear(destination, Slot.CURRENT, put(admins, destination, Slot.CURRENT, FIRST))

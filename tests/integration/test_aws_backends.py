@@ -14,7 +14,8 @@ from backends import aws_secrets_manager, aws_ssm_parameter
 from rotatord.errors import Conflict, Retryable
 from rotatord.model import Destination, Marker, Slot
 from rotatord.secret import Secret
-from rotatord.testing.aws import REGION, Dropped, Fails, FakeAws, Late, Refuse
+from rotatord.testing.aws import REGION, Dropped, Fails, FakeAws, Faults, Late, Refuse
+from rotatord.testing.aws.faults import Fault
 from rotatord.testing.aws.parameter_things import Parameter
 from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, later, put, token_of
 from tests.contracts.aws_places import settings, strict_aws, surroundings
@@ -221,20 +222,19 @@ def test_a_repeated_write_makes_one_version(setting: Setting) -> None:
     assert set(secret.stages) == {"AWSCURRENT", "AWSPREVIOUS", "rotatord-written"}
 
 
-class Interfering:
-    """A backend of ours, and somebody who writes right before the decisive call of it."""
+class Meddling(Faults):
+    """Nothing fails, but somebody writes right before one of our calls is done."""
 
-    def __init__(self, setting: Setting, operation: str, value: str) -> None:
-        self._setting, self._operation, self._value = setting, operation, value
-        self._inner = setting.backend._aws.call
-        setting.backend._aws.call = self
+    def __init__(self, operation: str, nth: int, write: Callable[[], None]) -> None:
+        super().__init__()
+        self._operation, self._left, self._write = operation, nth, write
 
-    def __call__(self, service: str, operation: str, **parameters: Any) -> Any:
-        target = str(parameters.get("SecretId", parameters.get("Name", "")))
-        if operation == self._operation and "rotatord" not in target:
-            self._setting.backend._aws.call = self._inner
-            by_hand(self._setting, self._value)
-        return self._inner(service, operation, **parameters)
+    def strike(self, operation: str) -> Fault | None:
+        if operation == self._operation:
+            self._left -= 1
+            if self._left == 0:
+                self._write()
+        return super().strike(operation)
 
 
 def by_hand(setting: Setting, value: str) -> None:
@@ -246,14 +246,26 @@ def by_hand(setting: Setting, value: str) -> None:
         client.put_secret_value(SecretId=name, SecretString=value)
 
 
-@pytest.mark.parametrize("operation", ["put_secret_value", "update_secret_version_stage", "put_parameter"])
-def test_a_person_who_writes_at_the_same_moment_is_not_overwritten(setting: Setting, operation: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "operation", "nth"),
+    [
+        ("secretsmanager", "PutSecretValue", 1),
+        ("secretsmanager", "PutSecretValue", 2),  # of a plain secret, after its stamp
+        ("secretsmanager", "UpdateSecretVersionStage", 1),
+        ("ssm", "PutParameter", 2),  # after the register
+    ],
+)
+def test_a_person_who_writes_at_the_same_moment_is_not_overwritten(
+    setting: Setting, service: str, operation: str, nth: int
+) -> None:
     """Between our look and our write somebody changes the value: a Conflict, and theirs is what readers get."""
-    if (operation == "put_parameter") != (setting.service == "ssm"):
-        pytest.skip("an operation of the other service")
+    calls = 2 if setting.place.address.get("format") == "plain" else 1
+    if service != setting.service or (operation == "PutSecretValue" and nth != calls):
+        pytest.skip("no such call here")
     insist(setting, Slot.CURRENT, FIRST, MARKER)
     token = setting.held(Slot.CURRENT).token
-    Interfering(setting, operation, "written by a person")
+    meddling = Meddling(f"{service}:{operation}", nth, lambda: by_hand(setting, "written by a person"))
+    setting.fake.gateway.faults = meddling
     with pytest.raises(Conflict):
         setting.backend.write(setting.place, Slot.CURRENT, SECOND, later(MARKER), token)
     assert setting.shown() == "written by a person"
