@@ -12,6 +12,7 @@ from rotatord.aws_client import Aws
 from rotatord.document import MARKER_KEY, from_document, read_stamp, to_document
 from rotatord.errors import Conflict, Invalid, NotFound, Retryable
 from rotatord.model import Destination, JsonMap
+from rotatord.rights import AwsRight
 from rotatord.secret import Secret
 
 SERVICE = "secretsmanager"
@@ -33,10 +34,17 @@ class Labels:
     """Where the labels of a secret are."""
 
     rotating: bool
+    rotated_at: datetime | None  # when a rotation last came to its end
     holders: Mapping[str, str]  # by label
 
     def of(self, version: str) -> list[str]:
         return sorted(label for label, holder in self.holders.items() if holder == version)
+
+
+def rights(arn: str) -> AwsRight:
+    """What the function needs at its secret, beside its issuer's rights."""
+    actions = ("DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "PutSecretValue", "UpdateSecretVersionStage")
+    return AwsRight(tuple(f"{SERVICE}:{action}" for action in actions), (arn,), why="to rotate the secret")
 
 
 class Staged:
@@ -55,7 +63,7 @@ class Staged:
             raise Invalid(f"{self._arn} is scheduled for deletion: restore it, or cancel its rotation")
         stages = about.get("VersionIdsToStages") or {}
         holders = {label: version for version, labels in stages.items() for label in labels}
-        return Labels(bool(about.get("RotationEnabled")), holders)
+        return Labels(bool(about.get("RotationEnabled")), about.get("LastRotatedDate"), holders)
 
     def read(self, version: str) -> Value | None:
         """The version's value; None where it has none yet."""

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rotatord.clock import Clock
 from rotatord.durations import spell
@@ -78,6 +78,11 @@ class Rotation:
     def id(self) -> str:
         """The rotation's id in labels at the issuer."""
         return f"fn-{self.token}"
+
+    @property
+    def _overlap(self) -> timedelta:
+        """Nothing is proven of consumers here, so what the policy says of unproven ones counts too."""
+        return max(self.spec.policy.overlap, self.spec.policy.unproven_overlap or timedelta(0))
 
     def run(self, step: str) -> str:
         """Carry out a step; what was done, in words."""
@@ -166,7 +171,7 @@ class Rotation:
     def _surely_ours(self, unknown: list[LiveRef]) -> list[LiveRef]:
         """Of what no version holds, what was made after this rotation began; nobody else makes any (``exclusive``)."""
         began = self.staged.made_at(self.token) if unknown else None
-        ours = [live for live in unknown if began and live.created_at and live.created_at >= began.replace(microsecond=0)]
+        ours = [live for live in unknown if began and live.created_at and live.created_at >= began]
         others = [live.ref for live in unknown if live not in ours]
         most = self.issuer.traits.max_live
         if others and most is not None and len(others) + 1 >= most:
@@ -199,21 +204,21 @@ class Rotation:
         ref = self._ref_of(fields)
         if not ref or not self.issuer.find(self._by_ref(ref)):
             return
-        overlap = self.spec.policy.overlap
-        over = current.created + overlap
+        overlap = self._overlap
+        over = max(current.created, labels.rotated_at or current.created) + overlap
         if self.clock.now() < over:
             raise Retryable(
                 f"the overlap of {spell(overlap)} is not over: the version before may be ended from {over.isoformat()}"
             )
-        self._must_be_idle(ref, current)
+        self._must_be_idle(ref, over)
         self._end(ref)
         self._wait_for_room(ended=True)
 
-    def _must_be_idle(self, ref: str, current: Value) -> None:
+    def _must_be_idle(self, ref: str, since: datetime) -> None:
         if self.spec.policy.still_used != "hold" or not isinstance(self.issuer, LastUsed):
             return
         used = self.issuer.last_used(ref, self.spec.parameters)
-        if used is not None and used > current.created + self.spec.policy.overlap:
+        if used is not None and used > since:
             raise Retryable(f"{ref} was used at {used.isoformat()}, after its overlap: find out who still has it")
 
     def _end(self, ref: str) -> None:
@@ -238,7 +243,7 @@ class Rotation:
         """The issuer accepts the version, with the scope that was asked for."""
         value, fields = self._pending()
         traits = self.issuer.traits
-        self._wait_until(value.created + traits.propagation, "the issuer's answers do not count")
+        self._wait_until(self._made_at(fields, value) + traits.propagation, "the issuer's answers do not count")
         target = {"scope": self._expected(), "parameters": self.spec.parameters}
         answer = self.issuer.probe(fields, target)
         if isinstance(answer, RefusedVerdict):
@@ -259,6 +264,17 @@ class Rotation:
         if problem := parity(self._expected(), answer, self.issuer, version):
             raise Invalid(problem)
         return "the new version works"
+
+    def _made_at(self, fields: Secret, value: Value) -> datetime:
+        """When the version was minted, as far as the issuer tells (the secret's own version is older): a moment ago, where it
+        does not list it yet."""
+        traits = self.issuer.traits
+        if not traits.propagation or not traits.names:
+            return value.created
+        found = self.issuer.find(self._by_ref(self._ref_of(fields)))
+        if not found:
+            return self.clock.now()
+        return max([value.created, *(live.created_at for live in found if live.created_at is not None)])
 
     def finish(self, labels: Labels) -> str:
         """Make the pending version current, if what was current when it was looked at still is."""
