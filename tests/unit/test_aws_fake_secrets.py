@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from rotatord.testing.aws import FakeAws, RunningClock, allow
+from rotatord.testing.aws import FakeAws, Lags, RunningClock, allow
 from rotatord.testing.aws.quotas import Rate
 
 DAY = 86_400
@@ -344,7 +344,7 @@ def test_tags_at_creation_need_their_own_right(account: FakeAws) -> None:
     made = account.client("secretsmanager").create_secret(
         Name="far", SecretString="x", AddReplicaRegions=[{"Region": "us-east-1"}]
     )
-    assert made["ReplicationStatus"][0]["Status"] == "InSync"
+    assert made["ReplicationStatus"][0]["Region"] == "us-east-1"
 
 
 def test_rotation_by_others_shows(sm: Any) -> None:
@@ -370,3 +370,21 @@ def test_a_replica_is_read_in_its_region_and_written_in_none_but_the_first(accou
     assert refusal(sm.delete_secret, SecretId="apps/dns")[0] == "InvalidRequestException"
     sm.remove_regions_from_replication(SecretId="apps/dns", RemoveReplicaRegions=["us-east-1"])
     assert refusal(there.get_secret_value, SecretId="apps/dns")[0] == "ResourceNotFoundException"
+
+
+def test_a_replica_is_late(make_aws: Callable[..., FakeAws]) -> None:
+    """It appears and changes after a while, and until then the first region says so."""
+    account = make_aws(clock=RunningClock(scale=0), lags=Lags(replication=10.0))
+    here, there = (account.client("secretsmanager", region=region) for region in ("eu-west-1", "us-east-1"))
+    here.create_secret(Name="s", SecretString="one", ClientRequestToken=token(1))
+    here.replicate_secret_to_regions(SecretId="s", AddReplicaRegions=[{"Region": "us-east-1"}])
+    assert refusal(there.get_secret_value, SecretId="s")[0] == "ResourceNotFoundException"
+    account.settle()
+    here.put_secret_value(SecretId="s", SecretString="two", ClientRequestToken=token(2))
+    assert here.describe_secret(SecretId="s")["ReplicationStatus"][0]["Status"] == "InProgress"
+    late = there.get_secret_value(SecretId="s")
+    assert (late["SecretString"], late["VersionStages"]) == ("one", ["AWSCURRENT"])
+    account.settle()
+    assert here.describe_secret(SecretId="s")["ReplicationStatus"][0]["Status"] == "InSync"
+    assert there.get_secret_value(SecretId="s")["SecretString"] == "two"
+    assert there.get_secret_value(SecretId="s", VersionStage="AWSPREVIOUS")["SecretString"] == "one"

@@ -26,7 +26,7 @@ from rotatord.testing.aws.asking import Ask, Caller, Decided, Operation
 from rotatord.testing.aws.errors import INVALID_TOKEN, AwsError, common
 from rotatord.testing.aws.faults import Fails, Fault, Faults, Hangs, Late, Refuse
 from rotatord.testing.aws.quotas import Quotas
-from rotatord.testing.aws.shapes import SERVICES, Service, operation_of, service, understand
+from rotatord.testing.aws.shapes import SERVICES, JsonMap, Service, operation_of, service, understand
 from rotatord.testing.aws.signature import Signature, Wire, key_id, read, scope, verify
 from rotatord.testing.aws.spread import View
 
@@ -182,8 +182,14 @@ class Gateway:
         if isinstance(fault, Late):
             self._waiting.append(_Waiting(now + timedelta(seconds=fault.seconds), lambda: self._land(ask, operation)))
             return None
-        output = operation.run(ask)
+        output = self._run(ask, operation)
         return success(known, request.operation, output, number)
+
+    def _run(self, ask: Ask, operation: Operation) -> JsonMap:
+        output = operation.run(ask)
+        if ask.service.name == "secretsmanager":
+            secretsmanager.note_changes(ask)
+        return output
 
     # -- who --
 
@@ -240,7 +246,7 @@ class Gateway:
         ask.now = self.account.now()
         outcome = "ok"
         try:
-            operation.run(ask)
+            self._run(ask, operation)
         except AwsError as error:  # nobody is left to be told
             outcome = error.code
         name = f"{ask.service.name}:{ask.operation}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rotatord.testing.aws.errors import AwsError
@@ -35,6 +35,18 @@ class Version:
         return (self.text, self.binary) == (text, binary)
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a secret held from a moment on."""
+
+    since: datetime
+    versions: dict[str, Version]
+    stages: dict[str, str]
+
+    def differs(self, other: Content) -> bool:
+        return (list(self.versions), self.stages) != (list(other.versions), other.stages)
+
+
 @dataclass
 class Secret:
     """One secret. ``stages`` maps each label to the one version that it sits on."""
@@ -54,7 +66,23 @@ class Secret:
     purged: datetime | None = None  # when it goes for good
     rotation: Mapping[str, object] | None = None
     replicas: dict[str, str | None] = field(default_factory=dict)  # region -> KMS key there
+    delays: dict[str, timedelta] = field(default_factory=dict)  # region -> how late its copy is
+    history: list[Content] = field(default_factory=list)
     collected: list[str] = field(default_factory=list)  # versions that were dropped, for tests
+
+    def note(self, now: datetime) -> None:
+        """Keep what copies in other regions will show later."""
+        content = Content(now, dict(self.versions), dict(self.stages))
+        if not self.history or self.history[-1].differs(content):
+            self.history.append(content)
+
+    def in_sync(self, region: str, now: datetime) -> bool:
+        return not self.history or self.history[-1].since + self.delays[region] <= now
+
+    def seen_from(self, region: str, now: datetime) -> Secret | None:
+        """The copy in another region, as old as its delay; None while there is none."""
+        arrived = [content for content in self.history if content.since + self.delays[region] <= now]
+        return replace(self, versions=arrived[-1].versions, stages=arrived[-1].stages) if arrived else None
 
     def labels_of(self, version: str) -> list[str]:
         return sorted(label for label, holder in self.stages.items() if holder == version)

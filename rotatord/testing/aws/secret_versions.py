@@ -93,7 +93,7 @@ def _create(ask: Ask) -> JsonMap:
     if "AddReplicaRegions" in ask.input:
         ask.require("secretsmanager:ReplicateSecretToRegions", about_new(ask))
         replicate(ask, secret)
-        found["ReplicationStatus"] = replication(secret)
+        found["ReplicationStatus"] = replication(ask, secret)
     ask.account.things("secretsmanager", ask.region)[name] = secret
     return found
 

@@ -31,7 +31,15 @@ def find(ask: Ask, id: str) -> Secret | None:
             del secrets[name]
     name = id.split(":", 6)[6] if id.startswith("arn:") and id.count(":") >= 6 else id
     here = (one for one in secrets.values() if id in (one.name, local_arn(ask, one)) or name in (one.name, local_name(one)))
-    return next(here, None)
+    found = next(here, None)
+    return found if found is None or found.region == ask.region else found.seen_from(ask.region, ask.now)
+
+
+def note_changes(ask: Ask) -> None:
+    """After each operation: remember for copies elsewhere what secrets hold now."""
+    for secret in ask.account.things("secretsmanager", ask.region).values():
+        if secret.replicas and secret.region == ask.region:
+            secret.note(ask.now)
 
 
 def local_arn(ask: Ask, secret: Secret) -> str:
@@ -141,7 +149,7 @@ def _describe(ask: Ask) -> JsonMap:
     if secret.rotation:
         found |= secret.rotation
     if secret.replicas:
-        found |= {"PrimaryRegion": secret.region, "ReplicationStatus": replication(secret)}
+        found |= {"PrimaryRegion": secret.region, "ReplicationStatus": replication(ask, secret)}
     return found
 
 
@@ -150,16 +158,15 @@ def day(moment: datetime | None) -> datetime | None:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0) if moment else None
 
 
-def replication(secret: Secret) -> list[JsonMap]:
-    return [
-        {
-            "Region": region,
-            "KmsKeyId": key or "alias/aws/secretsmanager",
-            "Status": "InSync",
-            "StatusMessage": "Replication succeeded",
-        }
-        for region, key in secret.replicas.items()
-    ]
+def replication(ask: Ask, secret: Secret) -> list[JsonMap]:
+    found = []
+    for region, key in secret.replicas.items():
+        row: JsonMap = {"Region": region, "KmsKeyId": key or "alias/aws/secretsmanager"}
+        if secret.in_sync(region, ask.now):
+            found.append(row | {"Status": "InSync", "StatusMessage": "Replication succeeded"})
+        else:
+            found.append(row | {"Status": "InProgress"})
+    return found
 
 
 def check_name(name: str) -> None:
@@ -240,7 +247,7 @@ def _cancel_rotation(ask: Ask) -> JsonMap:
 def _replicate(ask: Ask) -> JsonMap:
     secret = written(ask)
     replicate(ask, secret)
-    return {"ARN": secret.arn, "ReplicationStatus": replication(secret)}
+    return {"ARN": secret.arn, "ReplicationStatus": replication(ask, secret)}
 
 
 def replicate(ask: Ask, secret: Secret) -> None:
@@ -253,6 +260,8 @@ def replicate(ask: Ask, secret: Secret) -> None:
         if secret.name in there and there[secret.name] is not secret and not ask.get("ForceOverwriteReplicaSecret"):
             raise AwsError("InvalidRequestException", f"Secret {secret.name} already exists in region {region}.")
         secret.replicas[region] = one.get("KmsKeyId")
+        delay = ask.account.spread.lags.replication * (0.5 + 0.5 * ask.account.fraction())
+        secret.delays[region] = timedelta(seconds=delay)
         there[secret.name] = secret
 
 
@@ -263,7 +272,7 @@ def _remove_replicas(ask: Ask) -> JsonMap:
             raise AwsError("InvalidParameterException", f"Secret is not replicated to {region}.")
         del secret.replicas[region]
         del ask.account.things("secretsmanager", region)[secret.name]
-    return {"ARN": secret.arn, "ReplicationStatus": replication(secret)}
+    return {"ARN": secret.arn, "ReplicationStatus": replication(ask, secret)}
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -25,17 +25,18 @@ class Lags:
     ended_key: float = 0.0  # a deactivated or deleted key is accepted meanwhile
     rights: float = 0.0  # a changed policy, boundary or attachment
     listing: float = 0.0  # what IAM's lists and gets show
+    replication: float = 0.0  # a secret's copies in other regions
     last_used: float = 0.0  # GetAccessKeyLastUsed
     last_used_grain: float = 60.0  # its moments are whole multiples of this
 
     @property
     def longest(self) -> float:
         """After so many seconds without a change everybody sees the same."""
-        return max(self.fresh_key, self.ended_key, self.rights, self.listing)
+        return max(self.fresh_key, self.ended_key, self.rights, self.listing, self.replication)
 
 
 AT_ONCE = Lags()
-LIKE_AWS = Lags(fresh_key=15.0, ended_key=15.0, rights=20.0, listing=10.0, last_used=900.0)
+LIKE_AWS = Lags(fresh_key=15.0, ended_key=15.0, rights=20.0, listing=10.0, replication=10.0, last_used=900.0)
 
 
 class Spread:
