@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from rotatord.configuration import literals
 from tests.helm.charting import CHART, Helm, Json, Refused, read_yaml
 
 CLUSTER = {
@@ -125,7 +128,7 @@ CONTRADICTIONS: dict[str, tuple[Json, str]] = {
     ),
     "no token though Vault is asked with it": (
         {"tokens": {"api": {"mount": "never"}}, "config": {"backends": {"v": VAULT}}},
-        "tokens.api.mount is never, but config logs in to Vault with that token: set tokens.vault.enabled",
+        "tokens.api.mount is never, but config reads that token, or logs in to Vault with it: set tokens.vault.enabled",
     ),
     "a token for no role": ({"tokens": {"aws": {"enabled": True}}}, "tokens.aws.enabled needs tokens.aws.roleArn"),
     "a policy that is off": (
@@ -198,10 +201,48 @@ def test_no_secret_of_a_refused_configuration_is_told(helm: Helm) -> None:
         assert "planted" not in str(refused.value)
 
 
+LITERALS = {
+    "a Vault token": {"issuers": {"v": {"auth": {"token": "hvs.CAESIPLANTEDplantedPLANTED"}}}},
+    "an access key's id": {"issuers": {"a": {"anything": "AKIAIOSFODNN7EXAMPLE"}}},
+    "a private key": {"api": {"tls": {"key": "-----BEGIN EC PRIVATE KEY-----\nplanted\n"}}},
+    "a password in an address": {"notices": [{"url": "https://me:planted@example.com/hook?a=b&c=d"}]},
+    "something random under a name that says it": {"notices": [{"secret": "Pl4nted-Pl4nted-Pl4nted"}]},
+    "a webhook's secret": {"notices": [{"x": "whsec_cGxhbnRlZHBsYW50ZWQ="}]},
+}
+NO_LITERALS = {
+    "references": {"issuers": {"v": {"auth": {"token": {"file": "/run/secrets/token-0123456789"}}}}},
+    "a field under a name that says it": {"credentials": [{"destinations": [{"keys": {"API_TOKEN": "token"}}]}]},
+    "a path": {"backends": {"v": {"token": "kv/apps/production/token1"}}},
+    "a template": {"backends": {"v": {"token": "{username}:{password}-0123456789"}}},
+    "words": {"issuers": {"v": {"secret_key": "correct-horse-battery"}}},
+    "an address": {"issuers": {"v": {"address": "https://vault.example:8200"}}},
+}
+
+
+@pytest.mark.parametrize("form", ["a mapping", "text"])
+@pytest.mark.parametrize("config", LITERALS.values(), ids=LITERALS)
+def test_a_secret_does_not_get_into_a_config_map(helm: Helm, config: Json, form: str) -> None:
+    """The daemon would refuse it, but only after the cluster has stored it for everybody to read. It is not shown."""
+    given = config if form == "a mapping" else json.dumps(config)
+    with pytest.raises(Refused, match="a secret itself stands somewhere in it") as refused:
+        helm.template(helm.values({"config": given}))
+    assert "lanted" not in str(refused.value)
+    assert "AKIA" not in str(refused.value)
+
+
+@pytest.mark.parametrize("config", [*LITERALS.values(), *NO_LITERALS.values()], ids=[*LITERALS, *NO_LITERALS])
+def test_the_chart_and_the_daemon_find_the_same_literals(helm: Helm, config: Json) -> None:
+    """Neither lets pass, nor refuses, what the other one does not."""
+    try:
+        helm.template(helm.values({"config": config}))
+        found = False
+    except Refused as refused:
+        found = "a secret itself" in str(refused)
+    assert found == any(literals.find(config))
+
+
 def test_the_schema_knows_every_value_and_no_other() -> None:
     """What stands in values.yaml is in the schema, key by key, and is asked for: a value taken away (null) leaves no gap."""
-    import json
-
     optional = {"config", "fsGroup", "fsGroupChangePolicy", "runAsGroup", "runAsUser"}
     values = read_yaml((CHART / "values.yaml").read_text())[0]
     schema = json.loads((CHART / "values.schema.json").read_text())

@@ -87,6 +87,16 @@ def test_no_right_reaches_over_a_namespace(helm: Helm, values: Path) -> None:
         assert bound == [(item["metadata"].get("namespace"), item["metadata"]["name"]) for item in of_kind(objects, kind)]
 
 
+def test_a_platform_may_choose_the_user(helm: Helm) -> None:
+    """Where namespaces have ranges of users (OpenShift), none is asked for; everything else stays restricted."""
+    context = daemon(helm.template(helm.values({"podSecurityContext": dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"))})))
+    assert context["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def test_selectors_meet_the_daemon_alone(helm: Helm) -> None:
     """The Service, the policy and the monitor find the daemon's pod and never the test's."""
     objects = helm.template(CHART / "ci" / "cluster-values.yaml")
@@ -175,11 +185,13 @@ def test_a_token_is_mounted_only_where_it_is_used(helm: Helm) -> None:
     place = {"backend": "c", "namespace": "n", "name": "s", "keys": {"T": "token"}}
     used = {"backends": {"c": {"type": "kubernetes"}}, "credentials": [{"name": "x", "issuer": "i", "destinations": [place]}]}
     other = used | {"backends": {"c": {"type": "kubernetes", "kubeconfig": "/k"}}}
+    read = {"type": "x", "jwt": {"file": "/var/run/secrets/kubernetes.io/serviceaccount/token"}}
     own = vault | {"auth": {"kubernetes": {"role": "r", "token_file": "/var/run/secrets/rotatord/vault/token"}}}
     assert mounted({}) == set()
     assert mounted({"config": used}) == {"api-token"}
     assert mounted({"config": other}) == set()
     assert mounted({"config": {"backends": {"v": vault}}}) == {"api-token"}
+    assert mounted({"config": {"issuers": {"v": read}}}) == {"api-token"}
     assert mounted({"config": {"backends": {"v": own}}, "tokens": {"vault": {"enabled": True}}}) == {"vault-token"}
     assert mounted({"tokens": {"api": {"mount": "always"}}}) == {"api-token"}
 

@@ -48,14 +48,29 @@
 {{- end -}}
 {{- end -}}
 
-{{/* "yes" where some plugin logs in with the token that every pod used to have. */}}
-{{- define "rotatord.tokenForVault" -}}
+{{/* "yes" where the configuration reads the token that every pod used to have: by name, or as Vault's login does unless told otherwise. */}}
+{{- define "rotatord.readsToken" -}}
 {{- $config := include "rotatord.config" . | fromJson -}}
+{{- if contains "/var/run/secrets/kubernetes.io/serviceaccount" (toJson $config) -}}yes{{- end -}}
 {{- range $section := list "issuers" "backends" -}}
 {{- range $name, $plugin := (get $config $section | default dict) -}}
 {{- $login := dig "auth" "kubernetes" nil (kindIs "map" $plugin | ternary $plugin dict) -}}
-{{- if and (kindIs "map" $login) (hasPrefix "/var/run/secrets/kubernetes.io/" ($login.token_file | default "/var/run/secrets/kubernetes.io/serviceaccount/token")) -}}yes{{- end -}}
+{{- if and (kindIs "map" $login) (not $login.token_file) -}}yes{{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Where a secret itself stands in place of a reference: it would lie in a ConfigMap, for everybody to read, before the daemon could
+refuse it. The shapes and names are those of the daemon's own check. What is found is never shown.
+*/}}
+{{- define "rotatord.literals" -}}
+{{- $json := include "rotatord.config" . | replace "\\u003c" "<" | replace "\\u003e" ">" | replace "\\u0026" "&" -}}
+{{- $shaped := `"(hv[sbr]\.[\w-]{20,}|s\.[A-Za-z0-9]{24}"|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|(AKIA|ASIA)[0-9A-Z]{16}"|xox[baprs]-[\w-]{10,}|sk_live_\w{10,}|npm_\w{20,}|whsec_[\w+/=]{16,}|eyJ[\w-]{10,}\.eyJ|-----BEGIN [A-Z ]*PRIVATE KEY|[a-z][a-z0-9+.-]*://[^/\s:@"]*:[^/\s@"]+@)` -}}
+{{- if regexMatch $shaped $json -}}yes{{- end -}}
+{{- range regexFindAll `"([^"]*_)?(?i:token|password|passwd|secret|secret_id|api_?key|private_key|secret_key|access_key)":"[^"\s/{\\]{16,}"` $json -1 -}}
+{{- $value := regexReplaceAll `^"[^"]*":` . "" -}}
+{{- if and (regexMatch "[0-9]" $value) (regexMatch "[A-Za-z]" $value) -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -64,6 +79,6 @@
 {{- if eq .Values.tokens.api.mount "always" -}}yes
 {{- else if eq .Values.tokens.api.mount "auto" -}}
 {{- $needs := include "rotatord.rights" . | fromJsonArray -}}
-{{- if or $needs (include "rotatord.tokenForVault" .) -}}yes{{- end -}}
+{{- if or $needs (include "rotatord.readsToken" .) -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -8,6 +8,9 @@
 {{- if and (gt (int .Values.replicaCount) 1) (not (include "rotatord.sharedJournal" .)) -}}
 {{- $found = append $found (printf "replicaCount is %d: several replicas need a journal that they share, in a database; this version keeps it in SQLite on one volume, so set replicaCount to 1" (int .Values.replicaCount)) -}}
 {{- end -}}
+{{- if include "rotatord.literals" . -}}
+{{- $found = append $found "config: a secret itself stands somewhere in it, and it would be stored in a ConfigMap for everybody to read: write a reference such as {file: path}; `rotatord validate` names the line" -}}
+{{- end -}}
 {{- if hasKey $config "database" -}}
 {{- $found = append $found "config.database: this version keeps its journal in SQLite on the volume; take this key out until the chart says otherwise" -}}
 {{- end -}}
@@ -56,8 +59,8 @@
   {{- if $rights -}}
   {{- $found = append $found "tokens.api.mount is never, but config names backends, issuers or consumers of this cluster: they would be refused; set it to auto" -}}
   {{- end -}}
-  {{- if include "rotatord.tokenForVault" . -}}
-  {{- $found = append $found "tokens.api.mount is never, but config logs in to Vault with that token: set tokens.vault.enabled, and auth.kubernetes.token_file to /var/run/secrets/rotatord/vault/token" -}}
+  {{- if include "rotatord.readsToken" . -}}
+  {{- $found = append $found "tokens.api.mount is never, but config reads that token, or logs in to Vault with it: set tokens.vault.enabled, and auth.kubernetes.token_file to /var/run/secrets/rotatord/vault/token" -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.tokens.aws.enabled (not .Values.tokens.aws.roleArn) -}}
