@@ -245,12 +245,12 @@ def test_a_release_that_never_gets_ready_is_taken_back(release: Release) -> None
     release.helmed("upgrade", RELEASE, str(CHART), nodeSelector={"there-is": "none"})
     release.control_plane.admin.until(
         f"/api/v1/namespaces/{release.namespace}/pods/{release.name}-0",
-        lambda pod: pod and "nodeSelector" in pod["spec"] and pod["status"]["phase"] == "Pending",
+        lambda pod: pod and "there-is" in pod["spec"]["nodeSelector"] and pod["status"]["phase"] == "Pending",
         "a pod that finds no node",
     )
     release.helmed("rollback", RELEASE)
     release.settled()
-    assert "nodeSelector" not in release.pod()["spec"]
+    assert "there-is" not in release.pod()["spec"]["nodeSelector"]
 
 
 def test_two_releases_of_one_name_share_a_namespace_of_others(

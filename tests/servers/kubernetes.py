@@ -369,7 +369,8 @@ class ControlPlane:
         """Nodes, and one Deployment all the way: then every component does its work."""
         left = _START_SECONDS - (time.monotonic() - began)
         for name in NODES:
-            body = {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}}, "status": _CAPACITY}
+            labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+            body = {"metadata": {"name": name, "labels": labels}, "status": _CAPACITY}
             status, answer = self.admin.post("/api/v1/nodes", body)
             if status not in {201, 409}:
                 raise ControlPlaneError(f"no node: {status} {answer}")
