@@ -21,8 +21,8 @@ def open_journal(url: str, clock: Clock, ids: Ids, *, read_only: bool = False, l
 
         return MemoryJournal(clock, ids, lease_seconds=lease_seconds)
     if url.startswith(_SQLITE) and url != _SQLITE:
-        from rotatord.journal.sql import open_sqlite  # noqa: PLC0415 - likewise: SQLAlchemy is not cheap to import
+        from rotatord.journal.sqlite_journal import open_sqlite  # noqa: PLC0415 - likewise: SQLAlchemy is not cheap to import
 
         return open_sqlite(url.removeprefix(_SQLITE), clock, ids, read_only=read_only, lease_seconds=lease_seconds)
     kind = url.partition(":")[0]  # never the whole URL: it may hold a password
-    raise ValueError(f"a journal is memory: or sqlite:///PATH, not {kind}:")
+    raise ValueError(f"a journal is memory:, sqlite:///PATH or postgresql://HOST/DATABASE, not {kind}:")

@@ -9,27 +9,28 @@ index then holds them by issuer and deadline, and only the first of each issuer 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from rotatord.journal.statements import Statements
-from rotatord.journal.writer import Writer
 
 FEW = 512
 AT_ONCE = 10_000  # a transaction of some 50 ms, for which other writers wait
 
 Query = Callable[[str, dict[str, Any]], Sequence[Any]]
+Write = Callable[[str, dict[str, Any]], object]
 Candidate = tuple[int, int, str, str]  # deadline, due_at, name, issuer: sorts as it is claimed
 
 
 class Claims:
     """Finds candidates; to be used by one thread at a time."""
 
-    def __init__(self, statements: Statements, query: Query, writer: Writer) -> None:
+    def __init__(self, statements: Statements, query: Query, write: Write) -> None:
         self._statements = statements
         self._query = query
-        self._writer = writer
+        self._write = write
 
-    def candidates(self, now: int, limit: int, full: frozenset[str], held: frozenset[str]) -> list[Candidate]:
+    def candidates(self, now: int, limit: int, full: AbstractSet[str], held: AbstractSet[str]) -> list[Candidate]:
         """The first ``limit`` to claim, ``held`` ones left out."""
         few = FEW + len(held)
         sleeping = self._query(self._statements.sleeping_due, {"now": now, "limit": few + 1})
@@ -40,10 +41,9 @@ class Claims:
         return sorted(row for row in found if row[3] not in full and row[2] not in held)[:limit]
 
     def _promote(self, now: int) -> None:
-        values = {"now": now, "limit": AT_ONCE}
-        self._writer.run(lambda transaction: transaction.execute(self._statements.promote, values))
+        self._write(self._statements.promote, {"now": now, "limit": AT_ONCE})
 
-    def _ready(self, now: int, limit: int, full: frozenset[str]) -> Iterator[Candidate]:
+    def _ready(self, now: int, limit: int, full: AbstractSet[str]) -> Iterator[Candidate]:
         for issuer in self._ready_issuers():
             if issuer not in full:
                 yield from self._query(self._statements.ready_of_issuer, {"issuer": issuer, "now": now, "limit": limit})

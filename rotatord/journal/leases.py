@@ -51,12 +51,12 @@ class Leases:
             if name in self._held and self._held[name][0] == fence:
                 del self._held[name]
 
-    def renew(self, lease: Lease) -> Lease:
-        """Raises LeaseLost."""
+    def renew(self, lease: Lease, seconds: float = 0.0) -> Lease:
+        """For ``seconds`` at least. Raises LeaseLost."""
         with self._lock:
             now = self._clock.monotonic()
             self._check(lease, now)
-            expires = now + self._seconds
+            expires = max(lease.expires, now + max(self._seconds, seconds))
             self._held[lease.name] = (lease.fence, expires)
         return replace(lease, expires=expires)
 

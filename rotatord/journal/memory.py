@@ -58,7 +58,15 @@ class MemoryJournal:
 
     # --- leases ---
 
-    def claim(self, now: datetime, limit: int, *, full: frozenset[str] = frozenset()) -> Sequence[Lease]:
+    def claim(
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        full: frozenset[str] = frozenset(),
+        most: Callable[[str], int] | None = None,
+    ) -> Sequence[Lease]:
+        del most  # its only worker knows best how much of one issuer is in work
         with self._opened():
             held = self._leases.held()
             due = [
@@ -75,8 +83,8 @@ class MemoryJournal:
             taken = self._leases.take(name)
             return None if taken is None else self._leases.lease(taken, record)
 
-    def renew(self, lease: Lease) -> Lease:
-        return self._leases.renew(lease)
+    def renew(self, lease: Lease, seconds: float = 0.0) -> Lease:
+        return self._leases.renew(lease, seconds)
 
     def release(self, lease: Lease) -> None:
         self._leases.give_back(lease.name, lease.fence)

@@ -1,21 +1,20 @@
-"""The journal in SQL: one transaction per call, many calls per transaction of the database."""
+"""The journal in SQL: one transaction per call, many calls per transaction of the database.
+
+What the databases have in common. Where they differ they bring a part: how it is read (:class:`Reader`), how transactions
+begin and end (:class:`rotatord.journal.writer.Store`), and who may work on what (:class:`Leasing`).
+"""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from rotatord.clock import Clock, Ids
 from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
-from rotatord.journal.claims import Claims
 from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
-from rotatord.journal.leases import Leases, Taken
 from rotatord.journal.row import NO_TIME, micros, moment, row_of
-from rotatord.journal.sqlite import SqliteFile
+from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction, Writer, Written
 from rotatord.model import Event, Notice, Record
 from rotatord.ports import Amendment, Lease
@@ -23,61 +22,76 @@ from rotatord.ports import Amendment, Lease
 T = TypeVar("T")
 
 
-def open_sqlite(path: str, clock: Clock, ids: Ids, *, read_only: bool, lease_seconds: float) -> SqlJournal:
-    """Take the file, or only look at it. Raises JournalUnavailable or JournalTooNew."""
-    file = SqliteFile(path, read_only=read_only)
-    if read_only:
-        file.look()
-    else:
-        file.take()
-    try:
-        return SqlJournal(file, clock, ids.new("owner"), lease_seconds)
-    except BaseException:
-        file.release()
-        raise
+class Reader(Protocol):
+    """Reads what is committed, from any thread."""
+
+    def rows(self, text: str, values: Mapping[str, Any]) -> list[Any]:
+        """Raises JournalUnavailable; the next read tries anew."""
+
+    def close(self) -> None: ...
+
+
+class Leasing(Protocol):
+    """Who works on what; see :class:`rotatord.ports.Journal`."""
+
+    def claim(self, now: datetime, limit: int, full: frozenset[str], most: Callable[[str], int] | None) -> Sequence[Lease]: ...
+    def lease(self, name: str) -> Lease | None: ...
+    def renew(self, lease: Lease, seconds: float) -> Lease: ...
+    def release(self, lease: Lease) -> None: ...
+
+    def check(self, transaction: Transaction, lease: Lease) -> None:
+        """Raises LeaseLost unless the lease is held, until this transaction ends."""
+
+    def held(self) -> frozenset[str]:
+        """The records that somebody works on now."""
+
+    def close(self) -> None: ...
 
 
 class SqlJournal:
-    """See :class:`rotatord.ports.Journal`. Leases live in memory: whoever has the file is its only worker."""
+    """See :class:`rotatord.ports.Journal`."""
 
-    def __init__(self, file: SqliteFile, clock: Clock, owner: str, lease_seconds: float) -> None:
-        self._file = file
-        self._statements = file.statements
-        self._reader = _Reader(file)
-        epoch = 0 if file.read_only else self._open_epoch()
-        self._writer = Writer(file, epoch)
-        self._leases = Leases(clock, owner, epoch, lease_seconds)
-        self._claims = Claims(file.statements, self._reader.rows, self._writer)
-        self._claiming = threading.Lock()
+    def __init__(
+        self,
+        statements: Statements,
+        reader: Reader,
+        writer: Writer,
+        leasing: Leasing,
+        *,
+        read_only: bool = False,
+        shared: bool = False,
+        closing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._statements = statements
+        self._reader = reader
+        self._writer = writer
+        self._leasing = leasing
+        self._read_only = read_only
+        self._shared = shared  # leases are rows
+        self._closing = closing
 
     # --- leases ---
 
-    def claim(self, now: datetime, limit: int, *, full: frozenset[str] = frozenset()) -> Sequence[Lease]:
+    def claim(
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        full: frozenset[str] = frozenset(),
+        most: Callable[[str], int] | None = None,
+    ) -> Sequence[Lease]:
         self._must_write()
-        due = {"now": micros(now)}
-        leases = []
-        with self._claiming:
-            for _, _, name, _ in self._claims.candidates(due["now"], limit, full, self._leases.held()):
-                taken = self._leases.take(name)
-                if taken is not None:
-                    leases.append(self._read(name, taken, self._statements.body_if_due, due))
-        return [lease for lease in leases if lease is not None]
+        return self._leasing.claim(now, limit, full, most)
 
     def lease(self, name: str) -> Lease | None:
         self._must_write()
-        taken = self._leases.take(name)
-        if taken is None:
-            return None
-        lease = self._read(name, taken, self._statements.body, {})
-        if lease is None:
-            raise KeyError(name)
-        return lease
+        return self._leasing.lease(name)
 
-    def renew(self, lease: Lease) -> Lease:
-        return self._leases.renew(lease)
+    def renew(self, lease: Lease, seconds: float = 0.0) -> Lease:
+        return self._leasing.renew(lease, seconds)
 
     def release(self, lease: Lease) -> None:
-        self._leases.give_back(lease.name, lease.fence)
+        self._leasing.release(lease)
 
     # --- records ---
 
@@ -88,7 +102,7 @@ class SqlJournal:
         values, body, written = row_of(stored)._asdict(), RECORDS.encode(stored), Written(events, notices)
 
         def work(transaction: Transaction) -> Record:
-            self._leases.check(lease)
+            self._leasing.check(transaction, lease)
             _update(transaction, values, body, expected=record.seq)
             transaction.store(written)
             return stored
@@ -97,10 +111,10 @@ class SqlJournal:
 
     def amend(self, name: str, change: Callable[[Record], Amendment | None]) -> Record:
         def work(transaction: Transaction) -> Record:
-            found = transaction.execute(self._statements.body, {"key": name}).fetchone()
-            if found is None:
+            found = transaction.rows(self._statements.body, {"key": name})
+            if not found:
                 raise KeyError(name)
-            record = RECORDS.decode(found[0])
+            record = RECORDS.decode(found[0][0])
             amendment = change(record)
             if amendment is None:
                 return record
@@ -124,11 +138,13 @@ class SqlJournal:
 
         def work(transaction: Transaction) -> None:
             for name in names:
-                if transaction.execute(self._statements.exists, {"key": name}).fetchone():
+                if transaction.rows(self._statements.exists, {"key": name}):
                     raise Conflict(f"the journal knows {name} already")
             transaction.execute(self._statements.add_credentials, {"more": len(rows)})
             transaction.executemany(self._statements.insert_row, rows)
             transaction.executemany(self._statements.insert_body, bodies)
+            if self._shared:
+                transaction.executemany(self._statements.insert_lease, rows)
             for one in written:
                 transaction.store(one)
 
@@ -152,7 +168,7 @@ class SqlJournal:
         return [name for (name,) in found]
 
     def next_due(self, after: datetime | None = None) -> datetime | None:
-        held = self._leases.held()
+        held = self._leasing.held()
         enough = {"limit": len(held) + 1, "after": NO_TIME if after is None else micros(after)}
         found = [
             due_at
@@ -209,41 +225,19 @@ class SqlJournal:
             values = {"before": micros(before), "limit": limit}
             # The numbers go on from here, whatever is left.
             transaction.execute(self._statements.set_event_seq, {"last": transaction.event_seq})
-            events = transaction.execute(self._statements.prune_events, values).rowcount
+            events = transaction.execute(self._statements.prune_events, values)
             values["limit"] = limit - events
-            return events + transaction.execute(self._statements.prune_notices, values).rowcount
+            return events + transaction.execute(self._statements.prune_notices, values)
 
         return self._write(work)
 
     def close(self) -> None:
+        self._leasing.close()
         self._writer.close()
         self._reader.close()
-        self._file.release()
+        self._closing()
 
     # --- inside ---
-
-    def _open_epoch(self) -> int:
-        """Raise the epoch: whoever still had this file open can commit nothing any more."""
-        try:
-            connection = self._file.connect()
-            try:
-                connection.execute(self._statements.open_epoch)
-                return int(connection.execute(self._statements.state).fetchone()[0])
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise self._file.failure(error) from None
-
-    def _read(self, name: str, taken: Taken, text: str, values: Mapping[str, Any]) -> Lease | None:
-        """Lease first, then read: what is read is what the last holder left. None, and given back, when nothing is found."""
-        record = None
-        try:
-            found = self._reader.rows(text, {"key": name, **values})
-            record = RECORDS.decode(found[0][0]) if found else None
-        finally:
-            if record is None:
-                self._leases.give_back(name, taken[0])
-        return None if record is None else self._leases.lease(taken, record)
 
     def _execute(self, text: str, values: Mapping[str, Any]) -> None:
         self._write(lambda transaction: transaction.execute(text, values))
@@ -253,7 +247,7 @@ class SqlJournal:
         return self._writer.run(work)
 
     def _must_write(self) -> None:
-        if self._file.read_only:
+        if self._read_only:
             raise JournalUnavailable("the journal was opened for reading only")
 
 
@@ -261,41 +255,8 @@ def _update(transaction: Transaction, values: dict[str, Any], body: str, *, expe
     name = values["name"]
     row = {**values, "key": name, "expected": expected}
     for text in (transaction.statements.update_due, transaction.statements.update_row):
-        if transaction.execute(text, row).rowcount == 1:
+        if transaction.execute(text, row) == 1:
             break
     else:
         raise StaleSequence(f"{name} was changed since sequence {expected}")
     transaction.execute(transaction.statements.update_body, {"key": name, "body": body})
-
-
-class _Reader:
-    """One connection for all reads, each of which sees all that is committed."""
-
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._closed = False
-
-    def rows(self, text: str, values: Mapping[str, Any]) -> list[Any]:
-        """Raises JournalUnavailable; the next read tries anew."""
-        with self._lock:
-            if self._closed:
-                raise JournalUnavailable("the journal is closed")
-            try:
-                if self._connection is None:
-                    self._connection = self._file.connect()
-                return self._connection.execute(text, values).fetchall()
-            except sqlite3.Error as error:
-                self._disconnect()
-                raise self._file.failure(error) from None
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._disconnect()
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

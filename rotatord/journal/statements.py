@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Dialect, Integer, bindparam, delete, func, in
 from sqlalchemy.sql import ColumnElement, Executable, Select
 
 from rotatord.journal.row import NO_DEADLINE, Row
-from rotatord.journal.tables import CREDENTIALS, EVENTS, FACTS, JOURNAL, NOTICES, RECORDS
+from rotatord.journal.tables import CREDENTIALS, EVENTS, FACTS, JOURNAL, LEASES, NOTICES, RECORDS
 
 _C, _R, _E, _N, _F, _J = CREDENTIALS.c, RECORDS.c, EVENTS.c, NOTICES.c, FACTS.c, JOURNAL.c
 
@@ -57,6 +57,7 @@ class Statements:
         self.set_event_seq = text(update(JOURNAL).values(event_seq=_number("last")))
 
         self.insert_row = text(insert(CREDENTIALS).values(name=bindparam("name"), ready=_ZERO, **_by_name(Row._fields[1:])))
+        self.insert_lease = text(insert(LEASES).values(name=bindparam("name"), owner="", fence=_ZERO, expires_at=_ZERO))
         self.insert_body = text(insert(RECORDS).values(name=bindparam("name"), body=bindparam("body")))
         self.update_row = text(
             update(CREDENTIALS).where(_NAMED, _C.seq == _number("expected")).values({**_ROW, _C.ready: _ZERO})

@@ -93,3 +93,16 @@ FACTS = Table(
     Column("key", String, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+# Who works on what, where several processes may: a row for each record, beside it one for each chore (``chore:NAME``) and
+# each process that is alive (``replica:OWNER:MARK``). No owner: free. ``expires_at`` goes by the database's clock.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("fence", BigInteger, nullable=False),  # only rises
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+_index("leases_owner", LEASES.c.owner, where="owner <> ''")

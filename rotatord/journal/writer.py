@@ -7,16 +7,15 @@ while the one before it was waiting for the disk. Alone, a caller executes its o
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rotatord.errors import JournalUnavailable
 from rotatord.journal.codec import EVENTS, NOTICES
 from rotatord.journal.row import micros
-from rotatord.journal.sqlite import SqliteFile
+from rotatord.journal.statements import Statements
 from rotatord.model import Event, Notice
 
 MOST_AT_ONCE = 128
@@ -38,25 +37,57 @@ class Written:
 
 
 class Transaction:
-    """What a piece of work writes with. Work that raises must not have written anything yet."""
+    """What a piece of work reads and writes with. Work that raises must not have written anything yet."""
 
-    def __init__(self, file: SqliteFile, connection: sqlite3.Connection, event_seq: int) -> None:
+    def __init__(self, connection: Any, statements: Statements, event_seq: int) -> None:
         self._connection = connection
-        self.statements = file.statements
+        self.statements = statements
         self.event_seq = event_seq
+        self.wrote = False
 
-    def execute(self, text: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(text, values)
+    def rows(self, text: str, values: Mapping[str, Any]) -> list[Any]:
+        """What a query finds."""
+        found: list[Any] = self._connection.execute(text, values).fetchall()
+        return found
+
+    def execute(self, text: str, values: Mapping[str, Any]) -> int:
+        """Write; how many rows it touched."""
+        count: int = self._connection.execute(text, values).rowcount
+        self.wrote = self.wrote or count > 0
+        return count
 
     def executemany(self, text: str, values: Sequence[Mapping[str, Any]]) -> None:
-        self._connection.executemany(text, values)
+        self.wrote = True
+        self._connection.cursor().executemany(text, values)
 
     def store(self, written: Written) -> None:
         """Append the events and notices that are not stored yet; an id that is known already is left as it is."""
         for event in written.events:
-            self.event_seq += self.execute(self.statements.insert_event, {**event, "seq": self.event_seq + 1}).rowcount
+            self.event_seq += self.execute(self.statements.insert_event, {**event, "seq": self.event_seq + 1})
         for notice in written.notices:
             self.execute(self.statements.insert_notice, notice)
+
+
+class Store(Protocol):
+    """Where transactions go, one at a time; used by whoever has the writer's lock."""
+
+    @property
+    def faults(self) -> type[Exception]:
+        """What the driver raises."""
+
+    def begin(self) -> Transaction:
+        """Keep every other writer out, in this and all other processes. Raises JournalUnavailable or a fault."""
+
+    def commit(self, transaction: Transaction) -> None:
+        """Make it durable."""
+
+    def rollback(self) -> None: ...
+
+    def disconnect(self) -> None:
+        """Throw the connection away, which rolls back: a new one knows nothing stale."""
+
+    def failure(self, error: Exception) -> JournalUnavailable:
+        """What a fault means; a fault of ours is raised as it is."""
 
 
 class Ticket(Generic[T]):
@@ -76,12 +107,10 @@ class Ticket(Generic[T]):
 
 
 class Writer:
-    """The only one who writes to an owned file."""
+    """The only one of this process who writes records, events, notices and facts."""
 
-    def __init__(self, file: SqliteFile, epoch: int) -> None:
-        self._file = file
-        self._epoch = epoch
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._closed = False
         self._queue: deque[Ticket[Any]] = deque()
         self._lock = threading.Lock()
@@ -131,23 +160,24 @@ class Writer:
     def _execute(self, tickets: list[Ticket[Any]]) -> bool:
         """Settle all the tickets in one transaction; False when they must be executed one by one instead."""
         try:
-            connection = self._begin()
-            transaction = self._transaction(connection)
+            if self._closed:
+                raise JournalUnavailable("the journal is closed")
+            transaction = self._store.begin()
             for ticket in tickets:
-                before = connection.total_changes
+                transaction.wrote = False
                 try:
                     ticket.result = ticket.work(transaction)
                     ticket.error = None
-                except sqlite3.Error:
+                except self._store.faults:
                     raise
                 except Exception as error:  # noqa: BLE001 - it belongs to the thread that asked
                     ticket.error = error
-                    if connection.total_changes != before:
-                        connection.execute("ROLLBACK")
+                    if transaction.wrote:
+                        self._store.rollback()
                         ticket.done = len(tickets) == 1
                         return ticket.done
-            connection.execute("COMMIT")
-        except (sqlite3.Error, JournalUnavailable) as error:
+            self._store.commit(transaction)
+        except (self._store.faults, JournalUnavailable) as error:
             self._disconnect()
             self._fail(tickets, error)
             return True
@@ -155,35 +185,17 @@ class Writer:
             ticket.done = True
         return True
 
-    def _begin(self) -> sqlite3.Connection:
-        if self._closed:
-            raise JournalUnavailable("the journal is closed")
-        self._file.check_in_place()
-        if self._connection is None:
-            self._connection = self._file.connect()
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def _transaction(self, connection: sqlite3.Connection) -> Transaction:
-        epoch, pruned, last = connection.execute(self._file.statements.state).fetchone()
-        if epoch != self._epoch:
-            raise JournalUnavailable("another daemon has opened this journal since: stop this one")
-        return Transaction(self._file, connection, max(pruned, last))
-
     def _fail(self, tickets: list[Ticket[Any]], error: Exception) -> None:
-        """Trouble with the file is everybody's; a fault of ours in one statement is told to all, as it is."""
+        """Trouble with the database is everybody's; a fault of ours in one statement is told to all, as it is."""
         told: Exception = error
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, self._store.faults):
             try:
-                told = self._file.failure(error)
-            except sqlite3.Error as fault:
+                told = self._store.failure(error)
+            except self._store.faults as fault:
                 told = fault
         for ticket in tickets:  # an exception of its own for each thread that will raise it
             ticket.fail(JournalUnavailable(str(told)) if isinstance(told, JournalUnavailable) else told)
 
     def _disconnect(self) -> None:
-        """After any failure the connection is thrown away: closing rolls back, and a new one knows nothing stale."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        with contextlib.suppress(self._store.faults):
+            self._store.disconnect()

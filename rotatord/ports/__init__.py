@@ -100,6 +100,9 @@ from rotatord.ports.journal import (
 from rotatord.ports.journal import (
     Lease as Lease,
 )
+from rotatord.ports.journal import (
+    Shared as Shared,
+)
 from rotatord.ports.plugins import (
     Factory as Factory,
 )

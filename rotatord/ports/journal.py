@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from rotatord.clock import Clock
 from rotatord.model import Event, Notice, Record
 
 
@@ -33,17 +35,28 @@ class Amendment:
 class Journal(Protocol):
     """The durable memory: records, events, notices, and a few named facts. Thread-safe. One transaction per call."""
 
-    def claim(self, now: datetime, limit: int, *, full: frozenset[str] = frozenset()) -> Sequence[Lease]:
+    def claim(
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        full: frozenset[str] = frozenset(),
+        most: Callable[[str], int] | None = None,
+    ) -> Sequence[Lease]:
         """Lease up to ``limit`` records that are due and not leased, nearest deadline first, none whose issuer is in
-        ``full``. A new lease has a higher fence than any before for that record."""
+        ``full``. A new lease has a higher fence than any before for that record.
+
+        Where several processes claim, those of one issuer that are leased by all of them together stay within
+        ``most(issuer)``; where one process claims, keeping that is the caller's own affair.
+        """
         ...
 
     def lease(self, name: str) -> Lease | None:
         """Lease this record now whether due or not; None while somebody else holds it. KeyError if unknown."""
         ...
 
-    def renew(self, lease: Lease) -> Lease:
-        """Prolong. Raises LeaseLost."""
+    def renew(self, lease: Lease, seconds: float = 0.0) -> Lease:
+        """Prolong, for ``seconds`` at least. Raises LeaseLost."""
         ...
 
     def release(self, lease: Lease) -> None:
@@ -114,3 +127,31 @@ class Journal(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What a journal can do beside that several processes have open: what they must know of each other."""
+
+    def join(self, mark: str) -> Collection[str]:
+        """Tell the others that this process is alive, under a mark; the marks of those that are. ``watch`` then keeps
+        telling them."""
+        ...
+
+    def watch(self, heard: Callable[[int], None]) -> None:
+        """From now on call ``heard``, with the number of processes alive, when something may have become due by what
+        another did, when another's lease ran out, and when that number changes. From a thread of the journal's own."""
+        ...
+
+    def turn(self, chore: str, seconds: float) -> bool:
+        """Whether it is this process that does a chore of the whole installation, for so long; whoever has it and asks
+        again keeps it."""
+        ...
+
+    def alone(self, what: str) -> AbstractContextManager[None]:
+        """Keep every other process out of the same, waiting for one that is in. Raises JournalUnavailable."""
+        ...
+
+    def common_clock(self) -> Clock:
+        """This process's clock, but with instants that every process agrees on: by the database's clock."""
+        ...

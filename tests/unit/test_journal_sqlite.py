@@ -17,6 +17,7 @@ from rotatord.errors import JournalTooNew, JournalUnavailable, LeaseLost
 from rotatord.journal import open_journal
 from rotatord.journal.codec import EVENTS, RECORDS, SCHEMA
 from rotatord.journal.sql import SqlJournal
+from rotatord.journal.sqlite import SqliteFile
 from rotatord.journal.writer import Ticket, Transaction, Written
 from rotatord.model import Record
 from rotatord.ports import Amendment, Journal
@@ -53,7 +54,7 @@ def altered(path: Path, statement: str) -> None:
 def test_an_unknown_url_is_refused() -> None:
     """A URL of another kind is a ValueError that does not repeat it, for it may hold a password."""
     with pytest.raises(ValueError, match="postgresql") as refused:
-        open_journal("postgresql://user:hush@db/x", VirtualClock(), SeededIds())
+        open_journal("mysql://user:hush@db/x", VirtualClock(), SeededIds())
     assert "hush" not in str(refused.value)
 
 
@@ -68,10 +69,10 @@ def test_files_are_private(path: Path) -> None:
     assert modes == dict.fromkeys(("journal.db", "journal.db-wal", "journal.db-shm", "journal.db.lock"), 0o600)
 
 
-def test_durability_is_set_explicitly(journal: Journal) -> None:
+def test_durability_is_set_explicitly(journal: Journal, path: Path) -> None:
     """WAL and FULL, whatever this SQLite was compiled with."""
     assert isinstance(journal, SqlJournal)
-    connection = journal._file.connect()
+    connection = SqliteFile(str(path), read_only=False).connect()
     with contextlib.closing(connection):
         pragmas = [
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "busy_timeout")
@@ -227,7 +228,7 @@ def test_a_full_database_recovers(journal: Journal, path: Path) -> None:
     put(journal, a_record("a"))
     lease = held(journal, "a")
     big = replace(lease.record, spec=replace(lease.record.spec, purpose="x" * 300_000))
-    writer = journal._writer._connection
+    writer = journal._writer._store.connection
     assert writer is not None
     writer.execute("PRAGMA max_page_count = 1")  # cut to what there is: no page more
     with pytest.raises(JournalUnavailable, match="full"):
@@ -375,13 +376,13 @@ def test_a_change_that_writes_is_refused(journal: Journal) -> None:
 # --- speed ---------------------------------------------------------------------------------------------------------
 
 
-def test_no_statement_of_the_daily_work_scans(journal: Journal) -> None:
+def test_no_statement_of_the_daily_work_scans(journal: Journal, path: Path) -> None:
     """Claims, commits and looks go by index: their cost does not grow with the number of credentials."""
     assert isinstance(journal, SqlJournal)
     counting = {"counts", "names", "prune_events"}  # as large as what they return or delete; the counts by small indexes
-    connection = journal._file.connect()
+    connection = SqliteFile(str(path), read_only=False).connect()
     with contextlib.closing(connection):
-        for name, text in vars(journal._file.statements).items():
+        for name, text in vars(journal._statements).items():
             steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", _Anything())]
             scans = [step for step in steps if step.startswith("SCAN") and step != "SCAN journal"]  # that table has one row
             assert name in counting or not scans, f"{name}: {steps}"

@@ -11,14 +11,16 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 
-def upgrade(url: str, connection: Any, *, to: str = "head") -> None:
-    """Bring the schema up to date in one transaction of ``connection``, a driver's connection in autocommit mode."""
+def upgrade(url: str, connection: Any, *, to: str = "head", begin: str = "BEGIN IMMEDIATE") -> None:
+    """Bring the schema up to date in one transaction of ``connection``, which may be closed afterwards. ``begin`` keeps
+    everybody else who would do the same waiting: it is given to a SQLite connection in autocommit mode, or is the first
+    statement of a transaction of PostgreSQL's."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     engine = create_engine(url, creator=lambda: connection, poolclass=StaticPool)
     with engine.connect() as ours:
         config.attributes["connection"] = ours
-        ours.exec_driver_sql("BEGIN IMMEDIATE")
+        ours.exec_driver_sql(begin)
         try:
             command.upgrade(config, to)
         except BaseException:
