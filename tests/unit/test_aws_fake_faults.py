@@ -26,6 +26,7 @@ from rotatord.testing.aws import (
     RunningClock,
     Slow,
     throttled,
+    unavailable,
 )
 
 # What boto3 raises where no answer can be read: three of these are no BotoCoreError.
@@ -175,6 +176,17 @@ def test_throttling_has_each_service_s_word(account: FakeAws, service: str, oper
     response = caught.value.response
     assert response["Error"]["Code"] == code
     assert response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("service", ["iam", "ssm"])
+def test_a_service_may_be_away(account: FakeAws, service: str) -> None:
+    """503 in the form of its protocol."""
+    account.faults.plan(f"{service}:*", unavailable(service))
+    client = account.client(service)
+    with pytest.raises(ClientError) as caught:
+        client.get_user(UserName="app") if service == "iam" else client.get_parameter(Name="x")
+    assert caught.value.response["Error"]["Code"].startswith("ServiceUnavailable")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
 
 
 def test_a_plan_counts_calls(account: FakeAws) -> None:

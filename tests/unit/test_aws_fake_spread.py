@@ -186,6 +186,21 @@ def test_another_clock_may_be_injected(make_aws: Make) -> None:
     assert [one["CreateDate"] for one in listed] == [START]
 
 
+def test_a_fresh_key_may_be_refused_in_the_wrong_words(make_aws: Make) -> None:
+    """AWS was seen to blame the signature of a key that it has not heard of yet: that proves nothing about the secret."""
+    aws = make_aws(clock=RunningClock(scale=0), lags=Lags(fresh_key=10.0, wrong_words=0.5))
+    aws.user("app", allow("*"))
+    sts, codes = aws.client("sts", fresh_key(aws)), set()
+    for _ in range(30):
+        with pytest.raises(ClientError) as caught:
+            sts.get_caller_identity()
+        codes.add(caught.value.response["Error"]["Code"])
+    assert codes == {"InvalidClientTokenId", "SignatureDoesNotMatch"}
+    assert {one.why for one in aws.refusals} == {"not yet known here"}
+    aws.settle()
+    assert sts.get_caller_identity()
+
+
 def test_the_bound_is_told() -> None:
     """A test waits so long, and no longer."""
     assert Lags().longest == 0

@@ -236,7 +236,7 @@ class Account:
 
     def user(self, name: str) -> User:
         if name not in self.users:
-            raise AwsError("NoSuchEntity", f"The user with name {name} cannot be found.", 404)
+            raise AwsError("NoSuchEntity", f"The user with name {name} cannot be found.")
         return self.users[name]
 
     def documents(self, principal: Principal, view: View) -> tuple[list[Document], Document | None]:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rotatord.testing.aws.errors import COMMON
+
 
 @dataclass(frozen=True)
 class Refuse:
@@ -73,10 +75,19 @@ Fault = Refuse | Fails | Dropped | Late | Hangs | Slow | Garbled | CutOff
 
 def throttled(service: str = "", retry_after: int | None = None) -> Refuse:
     """A refusal for too many calls, in the words of the service."""
-    query = service in ("iam", "sts")
-    code, status = ("Throttling", 400) if query else ("ThrottlingException", 400)
+    code, status = _worded("throttled", service)
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return Refuse(code, "Rate exceeded", status, headers)
+
+
+def unavailable(service: str = "") -> Refuse:
+    """503, in the words of the service."""
+    code, status = _worded("unavailable", service)
+    return Refuse(code, "The service is unavailable. Please try again.", status)
+
+
+def _worded(what: str, service: str) -> tuple[str, int]:
+    return COMMON[what]["query" if service in ("iam", "sts") else "json"]
 
 
 @dataclass

@@ -27,7 +27,7 @@ from rotatord.testing.aws.errors import INVALID_TOKEN, AwsError, common
 from rotatord.testing.aws.faults import Fails, Fault, Faults, Hangs, Late, Refuse
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.shapes import SERVICES, JsonMap, Service, operation_of, service, understand
-from rotatord.testing.aws.signature import Signature, Wire, key_id, read, scope, verify
+from rotatord.testing.aws.signature import MISMATCH, Signature, Wire, key_id, read, scope, verify
 from rotatord.testing.aws.spread import View
 
 _OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
@@ -203,6 +203,8 @@ class Gateway:
             state = key.state.seen(view, now) if key else None
             if key is None or state != "Active":
                 why = "unknown" if key is None else _why(state, key.state.newest)
+                if why.startswith("not yet") and self.account.spread.mistaken():
+                    raise _Unfit(why, common("wrong signature", protocol, MISMATCH))
                 raise _Unfit(why, common("unknown key", protocol, INVALID_TOKEN))
             if signature.token is not None:
                 raise _Unfit("a session token with a long-term key", common("unknown key", protocol, INVALID_TOKEN))

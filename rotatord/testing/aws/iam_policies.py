@@ -126,14 +126,14 @@ def _delete_boundary(ask: Ask) -> JsonMap:
 def _policy(ask: Ask) -> Policy:
     arn = ask.input["PolicyArn"]
     if arn not in ask.account.policies:
-        raise AwsError("NoSuchEntity", f"Policy {arn} was not found.", 404)
+        raise AwsError("NoSuchEntity", f"Policy {arn} was not found.")
     return ask.account.policies[arn]
 
 
 def _own_policy(ask: Ask) -> Policy:
     policy = _policy(ask)
     if policy.arn.startswith("arn:aws:iam::aws:"):
-        raise AwsError("AccessDenied", "Policy is outside your own account.", 403)
+        raise AwsError("AccessDenied", "Policy is outside your own account.")
     return policy
 
 

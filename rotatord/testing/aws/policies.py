@@ -84,7 +84,7 @@ def _check_resources(statement: Mapping[str, Any]) -> None:
 
 
 def _malformed(message: str) -> AwsError:
-    return AwsError("MalformedPolicyDocument", message, 400)
+    return AwsError("MalformedPolicyDocument", message)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Secret:
         if not self.history or self.history[-1].differs(content):
             self.history.append(content)
 
-    def in_sync(self, region: str, now: datetime) -> bool:
+    def caught_up(self, region: str, now: datetime) -> bool:
         return not self.history or self.history[-1].since + self.delays[region] <= now
 
     def seen_from(self, region: str, now: datetime) -> Secret | None:

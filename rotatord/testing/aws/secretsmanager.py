@@ -125,7 +125,7 @@ def kms(ask: Ask, secret: Secret, action: str, key: str | None) -> None:
     try:
         ask.require(action, Target(arn, arn, context))
     except AwsError:
-        raise AwsError("AccessDeniedException", "Access to KMS is not allowed", 400) from None
+        raise AwsError("AccessDeniedException", "Access to KMS is not allowed") from None
 
 
 # -- secrets --
@@ -162,7 +162,7 @@ def replication(ask: Ask, secret: Secret) -> list[JsonMap]:
     found = []
     for region, key in secret.replicas.items():
         row: JsonMap = {"Region": region, "KmsKeyId": key or "alias/aws/secretsmanager"}
-        if secret.in_sync(region, ask.now):
+        if secret.caught_up(region, ask.now):
             found.append(row | {"Status": "InSync", "StatusMessage": "Replication succeeded"})
         else:
             found.append(row | {"Status": "InProgress"})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rotatord.testing.aws.errors import AwsError, Protocol, common
+from rotatord.testing.aws.errors import COMMON, AwsError, Protocol, common
 
 JsonMap = dict[str, Any]
 SERVICES = ("iam", "sts", "secretsmanager", "ssm")
@@ -57,7 +57,9 @@ class Service:
             error = shape.metadata.get("error", {})
             if code in (error.get("code"), shape.name):
                 return int(error.get("httpStatusCode", 400))
-        return 400
+        codes = dict(words[self.protocol] for words in COMMON.values())
+        assert code in codes, f"{self.name}:{operation} has no error {code}"
+        return codes[code]
 
 
 @functools.cache

@@ -19,7 +19,7 @@ _AUTHORIZATION = re.compile(
 _LATE = timedelta(minutes=15)
 _EARLY = timedelta(minutes=5)
 _STAMP = "%Y%m%dT%H%M%SZ"
-_MISMATCH = (
+MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and "
     "signing method. Consult the service documentation for details."
 )
@@ -96,7 +96,7 @@ def verify(wire: Wire, signature: Signature, secret: str, now: datetime, protoco
             "wrong signature", protocol, "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date"
         )
     if not hmac.compare_digest(_signed(wire, signature, secret), signature.value):
-        raise common("wrong signature", protocol, _MISMATCH)
+        raise common("wrong signature", protocol, MISMATCH)
 
 
 def _signed(wire: Wire, signature: Signature, secret: str) -> str:

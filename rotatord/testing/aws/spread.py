@@ -26,6 +26,7 @@ class Lags:
     rights: float = 0.0  # a changed policy, boundary or attachment
     listing: float = 0.0  # what IAM's lists and gets show
     replication: float = 0.0  # a secret's copies in other regions
+    wrong_words: float = 0.0  # the share of refusals of a fresh key that blame its signature instead
     last_used: float = 0.0  # GetAccessKeyLastUsed
     last_used_grain: float = 60.0  # its moments are whole multiples of this
 
@@ -36,7 +37,7 @@ class Lags:
 
 
 AT_ONCE = Lags()
-LIKE_AWS = Lags(fresh_key=15.0, ended_key=15.0, rights=20.0, listing=10.0, replication=10.0, last_used=900.0)
+LIKE_AWS = Lags(fresh_key=15.0, ended_key=15.0, rights=20.0, listing=10.0, replication=10.0, wrong_words=0.2, last_used=900.0)
 
 
 class Spread:
@@ -50,6 +51,10 @@ class Spread:
     def replica(self) -> int:
         """Who answers the next request."""
         return self._random.randrange(self.replicas)
+
+    def mistaken(self) -> bool:
+        """Whether this refusal is in the wrong words."""
+        return self.lags.wrong_words > 0 and self._random.random() < self.lags.wrong_words
 
     def arrivals(self, now: datetime, at_most: float) -> Mapping[View, datetime]:
         """When a change made now arrives. One view, drawn too, needs nearly all of the time: the bound is met in tests."""

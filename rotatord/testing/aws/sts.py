@@ -25,7 +25,7 @@ def _identity(ask: Ask) -> JsonMap:
 def _key_info(ask: Ask) -> JsonMap:
     named = ask.input["AccessKeyId"]
     if named not in ask.account.keys and named not in ask.account.sessions:
-        raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.")
     return {"Account": ask.account.number}
 
 
