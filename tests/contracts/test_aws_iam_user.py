@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -45,6 +45,7 @@ from rotatord.testing.contracts.common import assert_hides, texts_of
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.contracts.issuer_setting import probe, query
 from rotatord.testing.silent import closed_port, silent_server
+from tests.servers.aws_fixtures import Moto
 from tests.servers.aws_rights import policy_of
 
 USER, PATH = "reports", "/apps/"
@@ -486,3 +487,39 @@ def test_rights_name_one_user_and_nothing_else(issuer: IamUserKeys, corner: Corn
             assert right.resources == (f"arn:aws:iam::123456789012:user{PATH}{USER}",)
         if "iam:AttachUserPolicy" in right.actions:
             assert right.conditions == (("ArnEquals", "iam:PolicyARN", corner.managed),)
+
+
+def test_another_servers_answers_are_understood(moto: Moto, request_: MintRequest) -> None:
+    """moto, which knows no delays and lets inactive keys in, takes our calls, and we read its answers: all of them once."""
+    admin = moto.client("iam")
+    admin.create_user(UserName=USER, Path=PATH)
+    managed = admin.create_policy(PolicyName="buckets", PolicyDocument=json.dumps(allowing("s3:ListAllMyBuckets")))["Policy"][
+        "Arn"
+    ]
+    around = Surroundings(installation="here", state_dir="", now=lambda: datetime.now(UTC), secret=bare)
+    key = {"id": f"env:{moto.admin.id}", "secret": f"env:{moto.admin.secret}"}
+    issuer = create({"region": REGION, "endpoint_url": moto.url, "access_key": key}, around)
+    scope = {"inline": {"more": allowing("s3:GetObject")}, "managed": [managed]}  # moto has no boundaries of users
+    request, parameters = replace(request_, scope=scope), request_.parameters
+    assert list(issuer.preflight(scope, parameters)) == []
+    target = issuer.widen([scope])
+    for _ in range(2):
+        issuer.set_scope(target, parameters)
+    minted = issuer.mint(request, None)
+    answer = issuer.probe(minted.fields, {"scope": target, "parameters": parameters})
+    assert answer == Accepted(scope=target, ref=minted.ref)
+    issuer.suspend(minted.ref, parameters)
+    assert [live.suspended for live in issuer.find(query(request, ref=minted.ref))] == [True]
+    issuer.resume(minted.ref, parameters)
+    assert [live.ref for live in issuer.inventory()] == [minted.ref]
+    issuer.last_used(minted.ref, parameters)
+    second = issuer.mint(request, None)
+    assert any("access keys" in problem for problem in issuer.preflight(scope, parameters))
+    with pytest.raises(Conflict):
+        issuer.mint(request, None)
+    issuer.set_scope(issuer.widen([NARROW]), parameters)
+    for each in (minted, second):
+        issuer.revoke(each.ref, None, parameters)
+        assert isinstance(probe(issuer, each.fields, request), RefusedVerdict)
+    assert list(issuer.find(query(request))) == []
+    issuer.close()

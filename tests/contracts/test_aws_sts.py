@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -20,6 +20,7 @@ from rotatord.testing.contracts.common import texts_of
 from rotatord.testing.contracts.issuer import IssuerContract
 from rotatord.testing.contracts.issuer_setting import probe, query
 from rotatord.testing.silent import closed_port, silent_server
+from tests.servers.aws_fixtures import Moto
 from tests.servers.aws_rights import policy_of
 
 ROLE = "arn:aws:iam::123456789012:role/reports"
@@ -253,3 +254,16 @@ def test_mistakes_are_told_without_asking_aws(issuer: RoleSessions, scope: JsonM
     """Static problems are sentences that name what is wrong."""
     problems = list(issuer.check(scope, parameters))
     assert any(word in problem for problem in problems), problems
+
+
+def test_another_servers_answers_are_understood(moto: Moto, request_: MintRequest) -> None:
+    """moto takes our calls, and we read its answers."""
+    moto.client("iam").create_role(RoleName="reports", AssumeRolePolicyDocument=trust("*", "sts:AssumeRole"))
+    around = Surroundings(installation="here", state_dir="", now=lambda: datetime.now(UTC), secret=str)
+    issuer = create(
+        {"region": REGION, "endpoint_url": moto.url, "access_key": {"id": moto.admin.id, "secret": moto.admin.secret}}, around
+    )
+    minted = issuer.mint(request_, None)
+    assert probe(issuer, minted.fields, request_) == Accepted(scope=None, ref=minted.ref, expires_at=minted.expires_at)
+    assert [live.generation for live in issuer.find(query(request_, ref=minted.ref))] == [3]
+    issuer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from tests.integration.running import ROTATORD
 USER, SECRET, LAMBDA = "reports", "apps/reports", "arn:aws:lambda:eu-west-1:123456789012:function:rotatord"
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 TRIES = 8
+EVERY = 1 if os.environ.get("ROTATORD_KILLS") else 4  # which calls are struck: all of them in make crash
 CONFIG = """
 state_dir: state
 issuers:
@@ -185,7 +187,7 @@ def test_whatever_call_fails_the_next_try_finishes(
     stage = make_stage(lags=replace(LIKE_AWS, fresh_key=5.0, ended_key=5.0, rights=5.0, listing=5.0))
     stage.rotate()
     struck = 0
-    for nth in range(1, 200):
+    for nth in range(1, 200, EVERY):
         stage.clock.advance(7200)
         stage.aws.advance(0)
         stage.done, stage.failed = [], []
@@ -206,7 +208,7 @@ def test_whatever_call_fails_the_next_try_finishes(
         if not hit:
             break
         struck += 1
-    assert struck > 30
+    assert struck > 30 // EVERY
     assert stage.aws.most_keys(USER) == 2
     with capsys.disabled():
         print(f"\nrotation function: {type(fault).__name__} at each of {struck} calls of a rotation")
