@@ -28,6 +28,7 @@ from rotatord.errors import Conflict, Invalid, NotFound, OutsideError
 from rotatord.formats import format_of, parse, placeholders, problems_of, render
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
+from rotatord.rights import no_rights
 from rotatord.secret import Secret
 
 LOCK_SECONDS = 5.0
@@ -136,6 +137,8 @@ class Place:
 
 class FileBackend:
     """Documents on this machine. Safe among threads and processes that share the directory of slots."""
+
+    rights = read_rights = staticmethod(no_rights)
 
     timeout = 2 * LOCK_SECONDS
     recovers = True  # the fields can be read back whatever the format

@@ -19,6 +19,7 @@ from rotatord.errors import OutsideError, RotatordError
 from rotatord.http import OutgoingSettings, Response, check_url, shown
 from rotatord.model import JsonMap
 from rotatord.ports import Published, Surroundings
+from rotatord.rights import no_rights
 
 Verdict = tuple[str, str]
 HEALTHY, UNHEALTHY, UNKNOWN = "healthy", "unhealthy", "unknown"
@@ -81,6 +82,8 @@ class HttpSettings(OutgoingSettings):
 
 class HttpHealth:
     """See :class:`HttpSettings`."""
+
+    rights = staticmethod(no_rights)
 
     def __init__(self, settings: HttpSettings, surroundings: Surroundings) -> None:
         self._settings = settings
@@ -148,6 +151,8 @@ class TcpSettings(OutgoingSettings):
 class TcpHealth:
     """See :class:`TcpSettings`."""
 
+    rights = staticmethod(no_rights)
+
     def __init__(self, settings: TcpSettings) -> None:
         self._settings = settings
         self._outgoing = settings.outgoing()
@@ -212,6 +217,8 @@ class AttestationSettings(Attest):
 
 class AttestationHealth:
     """Healthy when every instance says ``status: ok`` or, without a status, attests the published version."""
+
+    rights = staticmethod(no_rights)
 
     def __init__(self, settings: AttestationSettings) -> None:
         self._attestor = Attestor(settings)

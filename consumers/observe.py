@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from rotatord.attest import Attest, Attestor
 from rotatord.model import JsonMap
 from rotatord.ports import Instance, Published, Surroundings
+from rotatord.rights import no_rights
 
 
 class Settings(BaseModel):
@@ -23,6 +24,8 @@ class Settings(BaseModel):
 
 class ObserveConsumer:
     """One consumer that nobody tells anything."""
+
+    rights = staticmethod(no_rights)
 
     def __init__(self, settings: Settings) -> None:
         self._attestor = Attestor(settings.attest) if settings.attest else None

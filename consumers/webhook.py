@@ -20,6 +20,7 @@ from rotatord.errors import Denied, Invalid, NotFound, OutsideError, Retryable
 from rotatord.http import OutgoingSettings, Response, check_url, shown
 from rotatord.model import JsonMap
 from rotatord.ports import Instance, Published, Surroundings
+from rotatord.rights import no_rights
 from rotatord.signing import sign
 
 PUBLISHED = "rotatord.credential.published"
@@ -54,6 +55,8 @@ class Settings(OutgoingSettings):
 
 class WebhookConsumer:
     """One receiver. Thread-safe; repeats nothing by itself."""
+
+    rights = staticmethod(no_rights)
 
     def __init__(self, settings: Settings, surroundings: Surroundings, *, ids: Ids | None = None) -> None:
         self._settings = settings

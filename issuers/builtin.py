@@ -35,6 +35,7 @@ from rotatord.ports import (
     Surroundings,
     Traits,
 )
+from rotatord.rights import no_rights
 from rotatord.secret import Secret
 
 FIELD = "token"
@@ -122,6 +123,8 @@ class Settings(BaseModel):
 
 class BuiltinIssuer:
     """See the module. Implements Issuer, Suspend, LastUsed, Inventory and Serves; thread-safe."""
+
+    rights = staticmethod(no_rights)
 
     traits: Traits = TRAITS
     timeout: float = TIMEOUT_SECONDS

@@ -1,9 +1,10 @@
 """What a plugin must be allowed to do at an outside system, as values: from them policies are printed, and tests run with
 exactly those.
 
-A plugin that needs rights has a method ``rights``: a backend ``rights(destination, *, home)`` and, for places that it only
+A plugin says its rights by a method ``rights``: a backend ``rights(destination, *, home)`` and, for places that it only
 reads, ``read_rights(destination)``; an issuer ``rights(scope, parameters)``; a consumer or a health check ``rights()``.
-Pure: no I/O. Each names the least that its calls need, one by one, never a wildcard where a name is known.
+Pure: no I/O. Each names the least that its calls need, one by one, never a wildcard where a name is known. One that acts at
+none of these systems says so: ``rights = staticmethod(no_rights)``.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class AwsRight:
 
 
 Right = KubernetesRight | VaultRight | AwsRight
+
+
+def no_rights(*_: object, **__: object) -> tuple[Right, ...]:
+    """What plugins need that act at none of these systems."""
+    return ()
 
 
 @runtime_checkable

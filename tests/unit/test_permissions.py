@@ -331,14 +331,16 @@ def test_the_command_prints_policies(ask: Ask) -> None:
 
 
 def test_a_plugin_that_says_nothing_is_remarked(ask: Ask) -> None:
-    """Once, however many credentials use it, and not among the policies."""
-    more = "".join(
-        f"  - {{name: f{n}, issuer: vault, scope: {{permissions: [a]}}, destinations: [{{backend: files, path: f{n}.env}}]}}\n"
-        for n in range(3)
-    )
+    """Once, however many credentials use it, and not among the policies; one that says that it needs nothing is not."""
+    checks = "[{command: {command: [/bin/true]}}, {tcp: {host: db.example, port: 1}}]"
+    consumers = f"consumers: [{{type: observe, refresh_within: 1m, health: {checks}}}]"
+    rest = f"destinations: [{{backend: files, path: fN.env}}], {consumers}"
+    entry = f"  - {{name: fN, issuer: vault, scope: {{permissions: [a]}}, {rest}}}\n"
+    more = "".join(entry.replace("fN", f"f{number}") for number in range(3))
     code, out, err = ask("--as", "vault", more=more)
-    assert (code, err.count("backend files (file): says nothing about its rights")) == (0, 1)
-    assert "files" not in out.replace("backend files", "")
+    assert (code, err.count("says nothing about its rights")) == (0, 1)
+    assert "health checks of type command: says nothing" in err
+    assert "command" not in out
 
 
 def test_programs_get_the_rules_as_values(ask: Ask) -> None:
