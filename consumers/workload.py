@@ -48,6 +48,7 @@ class Settings(ClusterSettings):
     secret: str | None = None  # the Secret that its pods read: preflight then sees whether and how they do
     gather: Seconds = Field(default=5.0, ge=0, le=600)  # seconds in which its other credentials may join a restart
     stuck_after: Seconds = Field(default=60.0, gt=0)  # seconds that a pod may be in trouble
+    steady_for: Seconds = Field(default=10.0, ge=0)  # seconds that every pod must have been ready
     progress_within: Seconds = Field(default=300.0, gt=0)  # seconds without change, where there is no deadline of its own
     ignore_not_ready_nodes: int | str = 0  # so many pods of a DaemonSet (or "10%") need not confirm their end
     refresh_within: Any = None  # its value is the engine's; here only whether there is one
@@ -213,6 +214,7 @@ class WorkloadConsumer:
             now=self._now(),
             stuck_after=timedelta(seconds=self._settings.stuck_after),
             progress_within=timedelta(seconds=self._settings.progress_within),
+            steady_for=timedelta(seconds=self._settings.steady_for),
             tolerated=self._tolerated(workload),
             observed=self._observed,
             polled=self._polled,

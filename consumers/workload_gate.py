@@ -31,6 +31,7 @@ class Look:
     now: datetime
     stuck_after: timedelta
     progress_within: timedelta
+    steady_for: timedelta = timedelta(0)
     tolerated: int = 0  # so many pods of a DaemonSet may be missing
     observed: bool = False  # restarts are somebody else's
     polled: bool = False  # its pods read anew by themselves
@@ -70,7 +71,7 @@ def _judge(look: Look, reverted: str) -> Verdict:
     if wanted == 0:
         ending = f"; {_unended(len(look.pods))}" if look.pods else ""
         return "unknown", scaled_to_zero(look.kind) + ending
-    waiting = _UNFINISHED[look.kind](look, wanted)
+    waiting = _UNFINISHED[look.kind](look, wanted) or _unsteady(look)
     if not waiting and not reverted:
         notes = "".join(f"; note: {remark}" for remark in _notes(look))
         return "healthy", f"all {wanted} pods are of the present template and available{notes}"
@@ -132,6 +133,12 @@ def _daemonset(look: Look, wanted: int) -> str:
     if status.get("numberAvailable", 0) < enough or status.get("numberUnavailable", 0) > look.tolerated:
         return f"{status.get('numberAvailable', 0)} of {wanted} pods are available"
     return ""
+
+
+def _unsteady(look: Look) -> str:
+    """Without a readiness probe a container that crashes on its first call is ready until then, at each of its starts."""
+    fresh = [pod for pod in look.staying if pod.ready and pod.changed + look.steady_for > look.now]
+    return f"ready for less than {spell(look.steady_for)} so far{_named(fresh)}" if fresh else ""
 
 
 _UNFINISHED: dict[str, Callable[[Look, int], str]] = {

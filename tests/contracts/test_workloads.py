@@ -7,7 +7,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,13 @@ from tests.servers.workloads import PATHS
 
 AROUND = Surroundings(installation="contract", state_dir="/", now=lambda: datetime.now(UTC), secret=lambda _: "")
 FACTORIES = {"deployment": workload.deployment, "statefulset": workload.statefulset, "daemonset": workload.daemonset}
+SELECTOR = {
+    "matchLabels": {"app": "app"},
+    "matchExpressions": [
+        {"key": "app", "operator": "In", "values": ["app", "other"]},
+        {"key": "old", "operator": "DoesNotExist"},
+    ],
+}
 MUTE = "its pods are younger or they are not; they say nothing of versions"
 
 
@@ -88,7 +96,7 @@ class OnTheControlPlane:
     ) -> Callable[..., workload.WorkloadConsumer]:
         def over(**more: Any) -> workload.WorkloadConsumer:
             self.create(control_plane, namespace, **more)
-            return made(self.kind, namespace, kubeconfig, stuck_after=1)
+            return made(self.kind, namespace, kubeconfig, stuck_after=1, steady_for=0)
 
         return over
 
@@ -155,12 +163,14 @@ class WorkloadContract(OnTheControlPlane, ConsumerContract):
         self, plugin_over: Callable[..., workload.WorkloadConsumer], publish: Callable[[], Published]
     ) -> None:
         """Restarts change the mark of the last restart; it is a check of its own health, says its rights and looks first."""
-        plugin = plugin_over()
+        plugin = plugin_over(selector=SELECTOR)
         assert isinstance(plugin, Restarts)
         assert isinstance(plugin, Health)
         assert isinstance(plugin, ConsumerRights)
         assert plugin.preflight() == []
         published = publish()
+        by_labels = replace(published, at=published.at + timedelta(days=1))  # of a workload so old, labels are enough
+        assert {each.id for each in plugin.instances(by_labels)} == {each.id for each in plugin.instances(published)}
         before = plugin.last_restart(published)
         assert plugin.last_restart(published) == before != ""
         Patient(plugin).reload(published)

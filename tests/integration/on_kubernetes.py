@@ -47,7 +47,7 @@ CREDENTIAL = """
     destinations: [{{backend: cluster, namespace: {namespace}, name: {name}, keys: {{TOKEN: token}}, version_key: VERSION}}]
     consumers: [{{type: {kind}, name: {workload}, namespace: {namespace}, kubeconfig: {kubeconfig}{settings}}}]
 """
-PATIENCE = "gather: 200ms, stuck_after: 2s, progress_within: 4s"
+PATIENCE = "gather: 200ms, stuck_after: 2s, steady_for: 500ms, progress_within: 4s"
 
 
 @dataclass
@@ -113,10 +113,12 @@ class Applications:
         app = meta["labels"]["app"]
         document = self.document(namespace, app)
         works = not (app in self.broken and document.get("VERSION", "").startswith(self.broken[app]))
-        self.pods[meta["uid"]] = Pod(app, document.get("TOKEN", ""), works)
         if works:
             path = f"/api/v1/namespaces/{namespace}/pods/{meta['name']}"
-            self.plane.admin.patch(path, {"metadata": {"annotations": {UNREADY: None}}})
+            status, _ = self.plane.admin.patch(path, {"metadata": {"annotations": {UNREADY: None}}})
+            if status != 200:
+                return  # gone, or in somebody else's hands: it starts at the next look
+        self.pods[meta["uid"]] = Pod(app, document.get("TOKEN", ""), works)
 
     def _use(self, uid: str, pod: Pod) -> None:
         self.uses += 1

@@ -57,9 +57,9 @@ def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     """Every credential has its first version, at work in three pods each; then every one of them is rotated."""
     namespace = fresh_namespace(control_plane)
     credentials = [{"name": name, "kind": kind_of(name)} for name in [*GOOD, *BAD]]
-    shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 10s, stuck_after: 2s"}
+    shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 10s, stuck_after: 2s, steady_for: 500ms"}
     credentials += [{"name": name, **shared} for name in SHARED]
-    grouped = {"kind": "deployment", "workload": "group", "settings": "gather: 10s, stuck_after: 2s"}
+    grouped = {"kind": "deployment", "workload": "group", "settings": "gather: 10s, stuck_after: 2s, steady_for: 500ms"}
     credentials += [{"name": name, **grouped} for name in GROUP]
     credentials.append({"name": "lost-daemonset", "kind": "daemonset", "settings": f"{PATIENCE}, ignore_not_ready_nodes: 1"})
     for name in [*GOOD, *BAD, "shared", "group", "lost-daemonset"]:

@@ -38,7 +38,7 @@ def _story(resource: str, turn_back: bool) -> Callable[[Strikes], list[str]]:
             "app", source, home, kind=Pretended, health=False, resource=resource, drains=timedelta(seconds=2)
         )
         assert isinstance(app, Pretended)
-        settings = workload.Settings(namespace="ns", name="web", gather=1, stuck_after=5, progress_within=10)
+        settings = workload.Settings(namespace="ns", name="web", gather=1, stuck_after=5, steady_for=2, progress_within=10)
         plugin = workload.WorkloadConsumer(KINDS[resource], settings, _around(world), cluster=cast("Cluster", app.cluster))
         world.plugins.consumers["app"] = plugin
         world.plugins.checks["app"] = [("workload", plugin)]

@@ -319,6 +319,7 @@ def test_a_restart_that_was_taken_back_once_it_was_done_is_fine(cluster: FakeClu
     for (kind, _, _), body in cluster.objects.items():
         if kind == "pods":
             body["metadata"]["creationTimestamp"] = cluster.time()
+    cluster.age(20)
     assert plugin(cluster).check(published())[0] == "healthy"
 
 

@@ -44,6 +44,7 @@ def look(kind: str, *, status: Json | None = None, spec: Json | None = None, **m
         workload=body,
         stuck_after=timedelta(minutes=1),
         progress_within=timedelta(minutes=5),
+        steady_for=timedelta(seconds=10),
         **{**facts, **more},
     )
 
@@ -78,6 +79,15 @@ def test_an_older_template_keeps_it_from_being_over(kind: str) -> None:
     state, detail = gate.judge(look(kind, pods=(*PODS[:2], old), now=START + timedelta(minutes=1)))
     assert state == "unknown"
     assert "template" in detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pod_that_has_just_become_ready_proves_nothing_yet(kind: str) -> None:
+    """A container that crashes on its first call is ready until then, and again at each start of its loop."""
+    looping = replace(PODS[1], changed=NOW - timedelta(seconds=3))
+    seen = look(kind, pods=(PODS[0], looping, PODS[2]))
+    assert gate.judge(seen) == ("unknown", "ready for less than 10s so far: web-1")
+    assert gate.judge(replace(seen, now=NOW + timedelta(seconds=7)))[0] == "healthy"
 
 
 @pytest.mark.parametrize("kind", KINDS)
