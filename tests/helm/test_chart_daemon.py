@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 
 from rotatord.testing.contracts.common import eventually
-from tests.helm.charting import CHART, RELEASE, Helm, Json, granted, of_kind, pod_specs
+from tests.helm.charting import CHART, RELEASE, Helm, granted, of_kind, pod_specs
 from tests.integration.on_kubernetes import Applications, Introspection
 from tests.integration.running import ROTATORD, Installation
 from tests.servers.audit_log import AuditEvent
@@ -81,6 +81,14 @@ credentials:
     consumers:
       - {{type: deployment, namespace: {there}, name: the reader, workload: reader, strategy: observe, refresh_within: 1s}}
 """
+# Added by an upgrade.
+LATER = """\
+  - name: later
+    issuer: tokens
+    policy: {{renew_before: 10m, max_age: 1h, alarm_before: 5m, unproven: {{overlap: 1s}}}}
+    scope: {{permissions: [read]}}
+    destinations: [{{backend: cluster, namespace: {here}, name: later, keys: {{TOKEN: token}}}}]
+"""
 
 
 class Copier:
@@ -142,15 +150,13 @@ class Running:
         return self.applications.document(self.there, name).get("TOKEN", "")
 
 
-def installed(helm: Helm, plane: ControlPlane, here: str, there: str, directory: Path, port: int) -> Json:
-    """Install the chart; its ConfigMap as the cluster has it, once its rights are in force."""
-    secret, file = directory / "introspection", directory / "given.yaml"
-    secret.write_text("callers")
-    lines = PATIENCE.replace(", ", "\n        ")
-    file.write_text(CONFIG.format(port=port, secret=secret, here=here, there=there, patience=lines, flow=PATIENCE))
-    helm.run("install", RELEASE, str(CHART), "--namespace", here, "--set-file", f"config={file}")
-    config: Json = plane.admin.must("GET", f"/api/v1/namespaces/{here}/configmaps/{RELEASE}-rotatord")
-    assert config["data"]["rotatord.yaml"] == file.read_text()
+def released(running: Running, command: str, config: str) -> str:
+    """Install or upgrade with a configuration; it as the cluster has it then, letter for letter."""
+    file = running.daemon.directory / "given.yaml"
+    file.write_text(config)
+    running.helm.run(command, RELEASE, str(CHART), "--namespace", running.here, "--set-file", f"config={file}")
+    kept = running.plane.admin.must("GET", f"/api/v1/namespaces/{running.here}/configmaps/{RELEASE}-rotatord")
+    assert kept["data"]["rotatord.yaml"] == config
     return config
 
 
@@ -177,21 +183,23 @@ def running(helm: Helm, control_plane: ControlPlane, namespace: str, tmp_path: P
             more |= {"progressDeadlineSeconds": 20}
         getattr(control_plane, kind)(there, name, wait=False, annotations={UNREADY: "until it has read"}, **more)
     control_plane.deployment(there, "reader", wait=False)
-    port, probes = free_port(), f"127.0.0.1:{free_port()}"
+    port, probes, secret = free_port(), f"127.0.0.1:{free_port()}", tmp_path / "introspection"
+    secret.write_text("callers")
     helm = Helm(helm.binary, helm.directory, control_plane.kubeconfig(tmp_path / "admin.kubeconfig"))
-    config = installed(helm, control_plane, here, there, tmp_path, port)
+    applications = Applications(control_plane, [there], Introspection(port))
+    made = Running(control_plane, helm, here, there, Installation(tmp_path, ""), applications, probes)
+    facts = {"port": port, "secret": secret, "here": here, "there": there}
+    lines = PATIENCE.replace(", ", "\n        ")
+    made.daemon.config = released(made, "install", CONFIG.format(**facts, patience=lines, flow=PATIENCE))
     kubeconfig = control_plane.kubeconfig(tmp_path / "own.kubeconfig", service_account=(here, f"{RELEASE}-rotatord"))
-    environment = {
+    made.daemon.environment = {
         "KUBECONFIG": str(kubeconfig),
-        "ROTATORD_STATE_DIR": str(tmp_path / "state"),
+        "ROTATORD_STATE_DIR": str(made.daemon.state),
         "ROTATORD_PROBES_LISTEN": probes,
     }
-    daemon = Installation(tmp_path, config["data"]["rotatord.yaml"], environment)
-    applications = Applications(control_plane, [there], Introspection(port))
-    made = Running(control_plane, helm, here, there, daemon, applications, probes)
     until_in_force(made)
     try:
-        with Copier(control_plane.admin, there, "web-source", "web"), daemon, applications:
+        with Copier(control_plane.admin, there, "web-source", "web"), made.daemon, applications:
             yield made
     finally:
         control_plane.admin.patch(f"/api/v1/namespaces/{here}/persistentvolumeclaims/{RELEASE}-rotatord-state", UNPROTECTED)
@@ -220,8 +228,8 @@ def covers(grant: tuple[str, ...], asked: set[tuple[str, str, str, str, str]]) -
 
 
 def test_nothing_is_denied_and_nothing_is_granted_in_vain(running: Running) -> None:
-    """First versions, rotations forward, one that breaks its StatefulSet and is undone, tokens over both of their markers:
-    afterwards the audit log and the Roles say the same, both ways."""
+    """First versions, rotations forward, one that breaks its StatefulSet and is undone, tokens over both of their markers, a
+    credential that an upgrade adds: afterwards the audit log and the Roles say the same, both ways."""
     daemon = running.daemon
     for name in ("web", "cache", "relay", "reader"):
         daemon.until_quiet(name, 90)
@@ -242,6 +250,7 @@ def test_nothing_is_denied_and_nothing_is_granted_in_vain(running: Running) -> N
     assert running.token("cache") == first["cache"]
     assert running.token("web") != first["web"]
     assert running.applications.refused == []
+    upgraded(running)
     helm_test(running)
     daemon.stop()
 
@@ -253,6 +262,18 @@ def test_nothing_is_denied_and_nothing_is_granted_in_vain(running: Running) -> N
     assert sorted(one for one in asked if not (one in allowed or (*one[:-1], "") in allowed)) == [], "allowed by somebody else"
     agents = {event.agent for event in events}
     assert all("kubectl" not in agent for agent in agents)
+
+
+def upgraded(running: Running) -> None:
+    """A credential more: granted by the upgrade, and taken up by the daemon that runs."""
+    config = released(running, "upgrade", running.daemon.config + LATER.format(here=running.here))
+    until_in_force(running)
+    fresh = running.daemon.config_file.with_suffix(".fresh")
+    fresh.write_text(config)
+    fresh.rename(running.daemon.config_file)  # as the kubelet does it, which sends no signal
+    running.daemon.until(lambda: bool(running.applications.document(running.here, "later")), "take up a credential")
+    running.daemon.until_quiet("later")
+    running.daemon.rotated("later")
 
 
 def helm_test(running: Running) -> None:
