@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from rotatord.config import load
+from rotatord.aws_client import Aws, AwsSettings
+from rotatord.config import load, surroundings
 from rotatord.document import MARKER_KEY, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, OutsideError, Retryable
 from rotatord.function.serve import Function, serve
 from rotatord.function.staged import Staged, rights
 from rotatord.function.steps import Event, Rotation
-from rotatord.model import Marker
+from rotatord.model import Marker, Spec
+from rotatord.registry import Registry
 from rotatord.testing.aws import LIKE_AWS, REGION, Credentials, Dropped, Fails, FakeAws, Late, allow, throttled
 from rotatord.testing.clock import VirtualClock
 from rotatord.testing.issuer import FakeIssuer
@@ -103,6 +106,32 @@ class Stage:
         finally:
             function.close()
             self.sound()
+
+    def staged(self, spec: Spec, kind: type[Staged]) -> Staged:
+        """The secret as this configuration's function sees it."""
+        around = surroundings(str(self.directory), str(self.directory))
+        settings = {"region": REGION, "endpoint_url": self.aws.url}
+        own = {"access_key": {"id": {"env": "OWN_ID"}, "secret": {"env": "OWN_SECRET"}}}
+        return kind(Aws(AwsSettings.model_validate({**settings, **own}), around), self.arn, spec.home)
+
+    @contextmanager
+    def rotation(self, token: str, kind: type[Staged] = Staged) -> Iterator[Rotation]:
+        """The rotation under a token, its parts in the test's hands."""
+        file = self.directory / "rotatord.yaml"
+        file.write_text(self.config())
+        configuration = load(file)
+        registry = Registry(configuration, surroundings(str(self.directory), str(self.directory)))
+        spec = configuration.specs["reports"]
+        yield Rotation(
+            spec=spec,
+            issuer=registry.issuer(spec.issuer),
+            staged=self.staged(spec, kind),
+            token=token,
+            installation="here",
+            clock=self.clock,
+            seconds_left=lambda: 300.0,
+        )
+        registry.close()
 
     def go_on(self, token: str) -> bool:
         """All steps in order, from the first, as Secrets Manager tries again; whether all succeeded."""
@@ -297,20 +326,16 @@ def test_a_label_that_somebody_moved_is_not_taken(make_stage: Callable[..., Stag
     for step in STEPS[:3]:
         stage.call(token, step)
     admin = stage.aws.client("secretsmanager")
-    function, plain = stage.function(), Staged.make_current
 
-    def moved(self: Staged, version: str, holder: str | None) -> None:
-        admin.put_secret_value(SecretId=SECRET, SecretString='{"by": "hand"}')
-        plain(self, version, holder)
+    class Raced(Staged):
+        """A person is faster than we are."""
 
-    rotation_class: Any = Staged
-    rotation_class.make_current = moved
-    try:
-        with pytest.raises(Conflict, match="moved AWSCURRENT"):
-            function.handle({"SecretId": SECRET, "ClientRequestToken": token, "Step": "finishSecret"}, lambda: 300.0)
-    finally:
-        rotation_class.make_current = plain
-        function.close()
+        def make_current(self, version: str, holder: str | None) -> None:
+            admin.put_secret_value(SecretId=SECRET, SecretString='{"by": "hand"}')
+            super().make_current(version, holder)
+
+    with stage.rotation(token, Raced) as rotation, pytest.raises(Conflict, match="moved AWSCURRENT"):
+        rotation.run("finishsecret")
     assert stage.document() == {"by": "hand"}
 
 
@@ -355,32 +380,22 @@ def test_lost_versions_of_labelled_issuers_are_found_by_their_rotation(make_stag
     stage = make_stage(lags=LIKE_AWS)
     world = World(1, start=stage.clock.now())
     issuer: FakeIssuer = world.add_issuer()
-    other = world.spec("reports", destinations=(world.destination(backend="store"),))
-    destination = replace(other.home, address={"name": SECRET}, keys={"TOKEN": "token"})
-    spec = replace(other, destinations=(destination,))
-    function = stage.function()
-    aws = function._registry.backend("store")._aws  # type: ignore[attr-defined]
-    token = stage.begin()
-    rotation = Rotation(
-        spec=spec,
-        issuer=issuer,
-        staged=Staged(aws, SECRET, destination),
-        token=token,
-        installation="here",
-        clock=world.clock,
-        seconds_left=lambda: 300.0,
-    )
-    theirs = issuer.issue(replace(rotation._request(), rotation="rot_of_others"))
-    stage.aws.faults.plan("secretsmanager:PutSecretValue", throttled("secretsmanager"))
-    with pytest.raises(Retryable):
+    stage.begin()
+    token = stage.aws.secret(SECRET).stages["AWSPENDING"]
+    with stage.rotation(token) as usual:
+        home = replace(usual.spec.home, keys={"TOKEN": "token"})
+        spec = replace(usual.spec, destinations=(home,), scope={}, parameters={})
+        rotation = replace(usual, spec=spec, issuer=issuer, clock=world.clock, staged=stage.staged(spec, Staged))
+        theirs = issuer.issue(replace(rotation._request(), rotation="rot_of_others"))
+        stage.aws.faults.plan("secretsmanager:PutSecretValue", throttled("secretsmanager"))
+        with pytest.raises(Retryable):
+            rotation.run("createsecret")
+        (lost,) = [live.ref for live in issuer.live() if live.ref != theirs.ref]
         rotation.run("createsecret")
-    (lost,) = [live.ref for live in issuer.live() if live.ref != theirs.ref]
-    rotation.run("createsecret")
-    living = {live.ref for live in issuer.live()}
-    assert theirs.ref in living
-    assert lost not in living
-    assert issuer.ref_of(stage.document("AWSPENDING")["TOKEN"]) in living
-    function.close()
+        living = {live.ref for live in issuer.live()}
+        assert theirs.ref in living
+        assert lost not in living
+        assert issuer.ref_of(stage.document("AWSPENDING")["TOKEN"]) in living
 
 
 # --- as a program --------------------------------------------------------------------------------------------------------
