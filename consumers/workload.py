@@ -7,10 +7,12 @@ second are taken for one. Every change is a compare-and-set: what lands late of 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
+from weakref import WeakValueDictionary
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -94,7 +96,7 @@ class WorkloadConsumer:
         self._kind = kind
         self._settings = settings
         self._now = surroundings.now
-        self._cluster = cluster or Cluster(settings, base_dir=surroundings.base_dir)
+        self._cluster = cluster or shared(settings, surroundings.base_dir)
         self._polled = settings.refresh_within is not None
         self._observed = settings.strategy == "observe"
         self.gather = 0.0 if self._observed else settings.gather
@@ -278,6 +280,21 @@ class WorkloadConsumer:
         if workload is None:
             raise Retryable(words.missing(self._kind.name, self._settings.namespace, self._settings.called))
         return workload
+
+
+_CLUSTERS: WeakValueDictionary[tuple[ClusterSettings, str], Cluster] = WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+def shared(settings: ClusterSettings, base_dir: str) -> Cluster:
+    """One for all workloads that are reached alike: a thousand consumers are not a thousand connections. Closing it only
+    ends what is idle."""
+    own = ClusterSettings(**{name: getattr(settings, name) for name in ClusterSettings.model_fields})
+    with _LOCK:
+        cluster = _CLUSTERS.get((own, base_dir))
+        if cluster is None:
+            cluster = _CLUSTERS[own, base_dir] = Cluster(own, base_dir=base_dir)
+        return cluster
 
 
 def annotation(workload: JsonMap) -> str:

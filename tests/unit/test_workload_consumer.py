@@ -448,6 +448,18 @@ def test_the_workload_has_the_consumers_name(cluster: FakeCluster) -> None:
     registry.close()
 
 
+def test_a_thousand_workloads_share_one_connection(cluster: FakeCluster) -> None:
+    """Reached alike, they are spoken to through one client; reached otherwise, through another."""
+    registry = Registry(cast("Any", Nothing()), around(cluster))
+
+    def client(name: str, **settings: Any) -> object:
+        spec = ConsumerSpec(type="daemonset", name=name, settings={"namespace": "ns", **settings})
+        return cast("Any", registry.consumer(spec))._cluster
+
+    assert client("a") is client("b", namespace="other", gather=1)
+    assert client("a") is not client("c", context="elsewhere")
+
+
 def test_the_consumers_on_the_page_are_accepted(cluster: FakeCluster) -> None:
     """As they stand in docs/kubernetes.md, each with the proof that it says."""
     section = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text().split("## Consumers")[1]
