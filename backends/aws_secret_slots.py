@@ -51,11 +51,19 @@ class Slots:
         return Head(seen, value, foreign=bool(seen.current) and not kind)
 
     def text(self, head: Head) -> str | None:
-        """What the slot holds; None for nothing, also where a write or clear was stopped halfway."""
+        """What the slot holds; None for nothing. Where a write was stopped before its value was there, that is what it was to
+        replace: a slot never loses the only copy of something between two calls."""
         if head.value is None:
             return None
+        text = self._text_of(head.value)
+        if text is None:
+            before = sorted(self._let_go(head).items(), key=lambda item: item[1], reverse=True)
+            return next((text for name, _ in before if (text := self._text_of(name)) is not None), None)
+        return text
+
+    def _text_of(self, value: str) -> str | None:
         try:
-            text = self._aws.call(aws_secret.SERVICE, "get_secret_value", SecretId=head.value).get("SecretString")
+            text = self._aws.call(aws_secret.SERVICE, "get_secret_value", SecretId=value).get("SecretString")
         except NotFound:
             return None
         except Invalid as error:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from backends import aws_ssm_register
 from backends.aws_ssm_register import SERVICE, Entry, Register
 from rotatord.aws_client import Aws, AwsSettings, partition_of
-from rotatord.document import Stamp, check_keys, from_document, read_stamp, to_document, write_stamp
+from rotatord.document import Stamp, check_keys, content_digest, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, Retryable
 from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
@@ -247,13 +247,14 @@ class ParameterStore:
         _must_be(seen.token, expect, destination, Slot.CURRENT)
         if problems := _refusals(destination, seen):
             raise Invalid("; ".join(problems))
-        self._must_be_settled(destination, seen, stamp)
-        content: JsonMap = {"base": seen.version, "stamp": stamp}
+        value = _digest(text)
+        self._must_be_settled(destination, seen, value)
+        content: JsonMap = {"base": seen.version, "stamp": stamp, "value": value}
         entry = aws_ssm_register.move(self._aws, seen.register, content, making)
         version = self._put(destination, text, making, exists=bool(seen.version))
         self._landed(seen.register.path, entry, making)
         if seen.version and version > seen.version + 1:
-            self._put_back(destination, seen, version - 1, making)
+            self._put_back(destination, version - 1, value, making)
         now = self._look(destination)
         if (now.version, now.register.token) != (version, f"{entry.number}:{entry.id}"):
             raise Conflict(f"{destination.id} was written again at the same moment")
@@ -267,14 +268,15 @@ class ParameterStore:
         answer = self._aws.call(SERVICE, "put_parameter", Name=_name(destination), Value=text, Overwrite=exists, **making)
         return int(answer.get("Version") or 0)
 
-    def _put_back(self, destination: Destination, seen: Seen, version: int, making: JsonMap) -> None:
+    def _put_back(self, destination: Destination, version: int, value: str, making: JsonMap) -> None:
         """Somebody wrote between our look and our write, which overwrote it: theirs is written again. A late copy of ours is
         not theirs."""
         theirs = self._get(f"{_name(destination)}:{version}")
-        if theirs is None or _is_ours(seen.register, theirs["Value"]):
+        if theirs is None or _digest(theirs["Value"]) == value:
             return
         register = self._register(destination, Slot.CURRENT)
-        entry = aws_ssm_register.move(self._aws, register, {"base": version + 1, "stamp": "theirs"}, making)
+        content = {"base": version + 1, "stamp": "theirs", "value": _digest(theirs["Value"])}
+        entry = aws_ssm_register.move(self._aws, register, content, making)
         self._put(destination, theirs["Value"], making, exists=True)
         self._landed(register.path, entry, making)
         raise Conflict(f"somebody wrote {destination.id} at the same moment; theirs was put back")
@@ -283,9 +285,9 @@ class ParameterStore:
         """Note that the write was answered, so that nobody waits for it."""
         aws_ssm_register.amend(self._aws, path, entry, {**entry.content, "landed": True}, making)
 
-    def _must_be_settled(self, destination: Destination, seen: Seen, stamp: str) -> None:
+    def _must_be_settled(self, destination: Destination, seen: Seen, value: str) -> None:
         """Raises Retryable while an earlier write of another value may still land."""
-        waiting = [entry for entry in seen.register.entries if self._may_land(entry) and entry.content.get("stamp") != stamp]
+        waiting = [entry for entry in seen.register.entries if self._may_land(entry) and entry.content.get("value") != value]
         if waiting:
             until = max(entry.at for entry in waiting) + LATE
             left = max((until - self._now()).total_seconds(), 1.0)
@@ -352,9 +354,9 @@ def _refusals(destination: Destination, seen: Seen) -> list[str]:
     return []
 
 
-def _is_ours(register: Register, text: str) -> bool:
-    stamps = (read_stamp(entry.content.get("stamp")) for entry in register.entries)
-    return any(stamp is not None and stamp.fits({"": text}) for stamp in stamps)
+def _digest(text: str) -> str:
+    """As secret as the text is guessable: it lies in SecureStrings only."""
+    return content_digest({"": text})
 
 
 def _document(destination: Destination, text: str) -> dict[str, str]:

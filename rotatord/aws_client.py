@@ -33,6 +33,7 @@ Reference = JsonMap | str
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SILENCED = ("botocore", "boto3", "urllib3", "s3transfer")
 _SESSION_SECONDS = 3600  # of an assumed role; what every role allows
+_CHAIN_SECONDS = 8.0  # that AWS's own chain may take to find credentials: three tries of two seconds, with pauses
 
 
 class AccessKey(BaseModel):
@@ -86,9 +87,15 @@ class AwsSettings(BaseModel):
             raise ValueError("endpoint_url is http:// to another machine: use https://, or say plain_http: true")
         if self.profile and self.access_key:
             raise ValueError("profile and access_key are two identities: give one of them")
-        if self.connect_timeout + self.read_timeout > self.timeout:
-            raise ValueError("connect_timeout and read_timeout together are longer than timeout")
+        if self.connect_timeout + self.read_timeout > self.for_calls:
+            chain = "" if self.access_key else f", of which AWS's own chain of credentials may take {_CHAIN_SECONDS:g} s"
+            raise ValueError(f"connect_timeout and read_timeout together are longer than timeout{chain}")
         return self
+
+    @property
+    def for_calls(self) -> float:
+        """Seconds that the calls of one method may take, all together."""
+        return self.timeout if self.access_key else self.timeout - _CHAIN_SECONDS
 
 
 class Keys(NamedTuple):
@@ -162,7 +169,7 @@ class Aws:
         May be nested, to catch the error of one call; the deadline is the outermost one's."""
         outermost = not hasattr(self._method, "deadline")
         if outermost:
-            self._method.deadline = self._monotonic() + self._settings.timeout
+            self._method.deadline = self._monotonic() + self._settings.for_calls
         try:
             yield
         except OutsideError:
@@ -254,7 +261,7 @@ class Aws:
         deadline = getattr(self._method, "deadline", None)
         longest = self._settings.connect_timeout + self._settings.read_timeout
         if deadline is not None and deadline - self._monotonic() < longest:
-            raise Retryable(f"AWS did not answer everything within {self._settings.timeout:g} s")
+            raise Retryable(f"AWS did not answer everything within {self._settings.for_calls:g} s")
 
     def _own_keys(self) -> Keys:
         key, read = self._settings.access_key, self._surroundings.secret

@@ -160,6 +160,24 @@ def test_a_clear_that_fails_at_any_call_converges(setting: Setting, slot: Slot, 
         assert FIRST.reveal("token") not in setting.stored(), f"call {nth}"
 
 
+@pytest.mark.parametrize("slot", list(Slot))
+def test_a_write_that_is_stopped_at_any_call_leaves_the_old_value_or_the_new_one(setting: Setting, slot: Slot) -> None:
+    """Never nothing: what lies there may be the only copy of a version that lives."""
+    values = itertools.cycle((FIRST, SECOND))
+    old = next(values)
+    insist(setting, slot, old, MARKER)
+    for nth, fault in itertools.product(range(1, 8), ("refused", "done, no answer")):
+        new, token = next(values), token_of(setting.backend, setting.place, slot)
+        setting.fake.advance(3600)
+        setting.fake.faults.plan(f"{setting.service}:*", FAULTS[fault], nth=nth)
+        with contextlib.suppress(Retryable, Conflict):
+            setting.backend.write(setting.place, slot, new, later(MARKER, nth), token)
+        setting.fake.faults.clear()
+        assert setting.held(slot).fields in (old, new), f"call {nth} {fault}"
+        insist(setting, slot, new, later(MARKER, 100 + nth))
+        old = new
+
+
 @pytest.mark.parametrize("slot", [Slot.PENDING, Slot.PREVIOUS])
 def test_a_value_that_lands_after_its_slot_was_cleared_goes_with_the_next_use(setting: Setting, slot: Slot) -> None:
     """The creation that lands late brings a value back beside a cleared slot. It is no value of the slot, or shows as one to
@@ -280,7 +298,8 @@ def test_a_person_who_writes_at_the_same_moment_is_not_overwritten(
 def test_a_rotation_over_moto(moto: Moto, name: str) -> None:
     """Stage, keep the old one, publish, clear, go back: each slot holds what was put there, and readers get what is current."""
     service, place = name.partition(" ")[0], PLACES[name]
-    backend = CREATE[service](settings(moto.url), surroundings(moto.admin))
+    patient = settings(moto.url, read_timeout=30, timeout=60)  # moto loads each service when it is asked first
+    backend = CREATE[service](patient, surroundings(moto.admin))
     client = moto.client(service)
 
     def shown() -> str:
