@@ -18,7 +18,7 @@ import pytest
 
 from rotatord.testing.contracts.common import eventually
 from tests.helm.charting import CHART, RELEASE, Helm, granted, of_kind, pod_specs
-from tests.integration.on_kubernetes import Applications, Introspection
+from tests.integration.on_kubernetes import PATIENCE, Applications, Introspection
 from tests.integration.running import ROTATORD, Installation
 from tests.servers.audit_log import AuditEvent
 from tests.servers.component import free_port
@@ -29,7 +29,6 @@ from tests.servers.kwok_stages import UNREADY
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
 KINDS = {"web": "deployment", "cache": "statefulset", "relay": "daemonset"}
-PATIENCE = "gather: 200ms, stuck_after: 2s, progress_within: 4s"
 UNPROTECTED = {"metadata": {"finalizers": None}}  # nobody here takes that off
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 EVERYBODY = {"selfsubjectaccessreviews"}  # what Kubernetes lets every ServiceAccount ask about itself
