@@ -380,6 +380,31 @@ def test_what_others_granted_is_left_alone(corner: Corner, issuer: IamUserKeys, 
     assert set(user.holding.inline) == {"policy"}
 
 
+def test_from_no_scope_to_one_nothing_is_taken_away_before_the_old_key_is_dead(
+    corner: Corner, issuer: IamUserKeys, request_: MintRequest
+) -> None:
+    """Of a key without a declared scope nobody knows what it needs: what is there stays while it lives, and goes after it."""
+    parameters = {"user": USER, "path": PATH}
+    before = issuer.widen([{"inline": {"old": allowing("s3:GetObject"), "scope": allowing("sqs:SendMessage")}}])
+    issuer.set_scope(before, parameters)
+    corner.wait()
+    minted = issuer.mint(replace(request_, scope={}), None)
+    both = issuer.widen([{}, NARROW])
+    issuer.set_scope(both, parameters)
+    corner.wait()
+    text = " ".join(corner.aws.account.user(USER).holding.inline.values())
+    assert all(action in text for action in ("s3:GetObject", "sqs:SendMessage", "iam:GetUser"))
+    answer = issuer.probe(minted.fields, {"scope": both, "parameters": parameters})
+    assert isinstance(answer, Accepted)
+    assert answer.scope == both
+    narrow = issuer.widen([NARROW])
+    issuer.set_scope(narrow, parameters)
+    corner.wait()
+    answer = issuer.probe(minted.fields, {"scope": narrow, "parameters": parameters})
+    assert isinstance(answer, Accepted)
+    assert answer.scope == narrow
+
+
 def test_a_scope_that_fails_half_way_is_finished_by_the_next_try(corner: Corner, issuer: IamUserKeys) -> None:
     """Lost or refused at any of its calls: nothing that is needed goes missing, and a repetition makes it whole."""
     parameters = {"user": USER, "path": PATH}
