@@ -190,6 +190,7 @@ def live_as_a_workload(place: Place, consumer: Any, name: str) -> None:
     published = Published(credential="c", label="1-x", rotation="r", token=f"r.{name}", at=datetime.now(UTC))
     consumer.last_restart(published)
     stuck = name == "queue"
+    consumer._settings = consumer._settings.model_copy(update={"steady_for": 0.0})
     if stuck:
         place.plane.annotate_pods(place.names["shop"], name, {UNREADY: "yes"})
         until(lambda: not any(map(ready, place.plane.pods(place.names["shop"], name))), "no pod is ready")
