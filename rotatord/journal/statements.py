@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Integer, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import BigInteger, Dialect, Integer, String, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.sql import ColumnElement, Executable, Select
 
 from rotatord.journal.row import NO_DEADLINE, Row
@@ -57,7 +57,11 @@ class Statements:
         self.set_event_seq = text(update(JOURNAL).values(event_seq=_number("last")))
 
         self.insert_row = text(insert(CREDENTIALS).values(name=bindparam("name"), ready=_ZERO, **_by_name(Row._fields[1:])))
-        self.insert_lease = text(insert(LEASES).values(name=bindparam("name"), owner="", fence=_ZERO, expires_at=_ZERO))
+        self.insert_lease = text(
+            insert(LEASES).values(
+                name=bindparam("name"), owner=literal_column("''", type_=String), fence=_ZERO, expires_at=_ZERO
+            )
+        )
         self.insert_body = text(insert(RECORDS).values(name=bindparam("name"), body=bindparam("body")))
         self.update_row = text(
             update(CREDENTIALS).where(_NAMED, _C.seq == _number("expected")).values({**_ROW, _C.ready: _ZERO})

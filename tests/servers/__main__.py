@@ -1,7 +1,7 @@
 """``python -m tests.servers [NAME ...]``: find or make the servers and tools that the tests need, saying what happens.
 
 Where one cannot be had, its tests are skipped with the remedy; on CI (``CI=true``) that is a failure. ``--missing`` only
-names those that would have to be built, one a line, for the script that installs what they are built with.
+names those that would have to be built or installed, one a line, for the script that installs what that takes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from tests.servers.binaries import Program, find, install_all
 from tests.servers.go_program import GoProgram
 from tests.servers.helm import HELM, KUBECTL
 from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK
+from tests.servers.postgresql import POSTGRESQL, PostgresqlProgram
 from tests.servers.vault import VAULT
 
 # The quick ones first: a person who interrupts the rest has them.
-PROGRAMS: dict[str, Program] = {program.name: program for program in (HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)}
+PROGRAMS: dict[str, Program] = {program.name: program for program in (POSTGRESQL, HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)}
 
 
 def main(words: list[str]) -> int:
@@ -30,7 +31,7 @@ def main(words: list[str]) -> int:
     wanted = [PROGRAMS[name] for name in names]
     if "--missing" in words:
         for program in wanted:
-            if isinstance(program, GoProgram) and find(program) is None:
+            if isinstance(program, GoProgram | PostgresqlProgram) and find(program) is None:
                 _say(program.name)
         return 0
     failures = install_all(wanted, _say)

@@ -73,7 +73,8 @@ def find(program: Program) -> Path | None:
 def find_one(program: Program, name: str) -> Path | None:
     """One of the programs that are made together, by its name."""
     on_path = shutil.which(name)
-    places = (cached(program, name), Path(on_path) if on_path else None)
+    elsewhere = getattr(program, "elsewhere", lambda _: None)(name)  # where a distribution keeps it off PATH
+    places = (cached(program, name), elsewhere, Path(on_path) if on_path else None)
     return next((place for place in (places if program.pinned else places[::-1]) if place), None)
 
 
