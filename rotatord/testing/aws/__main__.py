@@ -1,4 +1,4 @@
-"""``python -m rotatord.testing.aws``: a strict AWS to try things out against. Its data is gone when it ends."""
+"""``python -m rotatord.testing.aws``: a strict AWS to try things out against. Nothing of it is kept when it ends."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from rotatord.testing.aws.shapes import SERVICES, JsonMap, Service, operation_of
 from rotatord.testing.aws.signature import MISMATCH, Signature, Wire, key_id, read, scope, verify
 from rotatord.testing.aws.spread import View
 
-_OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
+OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "iam": {**iam_users.OPERATIONS, **iam_policies.OPERATIONS},
     "sts": {**sts.OPERATIONS, **web_identity.OPERATIONS},
     "ssm": {**parameters.OPERATIONS, **parameter_paths.OPERATIONS},
@@ -155,7 +155,7 @@ class Gateway:
         else:
             caller = self._authenticated(wire, read(wire, known.protocol), view, request)
         request.caller = caller.arn
-        operation = _OPERATIONS[name].get(request.operation)
+        operation = OPERATIONS[name].get(request.operation)
         known.operation(request.operation)
         if operation is None:
             raise common("no such operation", known.protocol, f"the strict AWS does not have {name}:{request.operation}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rotatord.testing.aws.account import Holding, Key, Principal, User
 from rotatord.testing.aws.asking import Ask, Operation, Target
 from rotatord.testing.aws.errors import AwsError, common
+from rotatord.testing.aws.paging import cut
 from rotatord.testing.aws.shapes import JsonMap
 
 _KEYS_PER_USER = 2
@@ -80,24 +80,9 @@ def shown(ask: Ask, principal: Principal) -> Holding:
 
 def page(ask: Ask, name: str, items: Sequence[Any]) -> JsonMap:
     """One page of a list, with the Marker of the next."""
-    start = _read_marker(ask.get("Marker"))
-    end = start + ask.get("MaxItems", 100)
-    found: JsonMap = {name: list(items[start:end]), "IsTruncated": end < len(items)}
-    if end < len(items):
-        found["Marker"] = base64.b64encode(f"from {end}".encode()).decode()
-    return found
-
-
-def _read_marker(marker: str | None) -> int:
-    if marker is None:
-        return 0
-    try:
-        word, _, number = base64.b64decode(marker, validate=True).decode().partition(" ")
-        if word == "from":
-            return int(number)
-    except ValueError:
-        pass
-    raise common("invalid", "query", "Invalid Marker.")
+    made_up = common("invalid", "query", "Invalid Marker.")
+    rows, following = cut(items, ask.get("Marker"), ask.get("MaxItems", 100), made_up)
+    return {name: rows, "IsTruncated": following is not None, "Marker": following}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[JsonMap]:

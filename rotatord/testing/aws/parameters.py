@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from rotatord.testing.aws.asking import Ask, Operation, Target
 from rotatord.testing.aws.errors import AwsError
+from rotatord.testing.aws.paging import cut
 from rotatord.testing.aws.parameter_things import SIZES, Parameter, ParameterVersion, check_name
 from rotatord.testing.aws.secretsmanager import request_tags
 from rotatord.testing.aws.shapes import JsonMap
 
 _DEFAULT_KEY = "alias/aws/ssm"
-_GONE_FOR = timedelta(seconds=30)  # a deleted name cannot be used for so long
+GONE_FOR = timedelta(seconds=30)  # a deleted name cannot be used for so long
 _TAGS = 50
 _UNREADABLE = "the strict AWS's ciphertext of version {number}"
 
 
-def _held(ask: Ask) -> dict[str, Any]:
+def held(ask: Ask) -> dict[str, Any]:
     return ask.account.things("ssm", ask.region)
 
 
-def _arn(ask: Ask, name: str) -> str:
+def arn_of(ask: Ask, name: str) -> str:
     return f"arn:aws:ssm:{ask.region}:{ask.account.number}:parameter{'' if name.startswith('/') else '/'}{name}"
 
 
 def _bare(ask: Ask) -> tuple[str, str | None]:
     """The name without ARN and selector, and the selector."""
     named: str = ask.input["Name"].strip()
-    if named.startswith("arn:"):
+    if re.match(r"arn:aws:ssm:[\w-]+:\d{12}:parameter/", named):
         rest = named.split(":", 5)[5].removeprefix("parameter")
         name, _, selector = rest.partition(":")
-        name = name if name in _held(ask) else name.removeprefix("/")
+        name = name if name in held(ask) else name.removeprefix("/")
     else:
         name, _, selector = named.partition(":")
     return name, selector or None
 
 
 def _parameter(ask: Ask) -> Parameter:
-    found = _held(ask).get(_bare(ask)[0])
+    found = held(ask).get(_bare(ask)[0])
     if not isinstance(found, Parameter):
         raise AwsError("ParameterNotFound", f"Parameter {_bare(ask)[0]} not found.")
     return found
@@ -62,14 +63,14 @@ def _about_resource(ask: Ask) -> Target:
 
 
 def _target(ask: Ask, name: str) -> Target:
-    found = _held(ask).get(name)
+    found = held(ask).get(name)
     context: dict[str, Any] = request_tags(ask)
     if isinstance(found, Parameter):
         for key, value in found.tags.items():
             context[f"aws:ResourceTag/{key}"] = context[f"ssm:resourceTag/{key}"] = value
     if ask.operation == "PutParameter":
         context["ssm:Overwrite"] = "true" if ask.get("Overwrite") else "false"
-    return Target(_arn(ask, name), _arn(ask, name), context)
+    return Target(arn_of(ask, name), arn_of(ask, name), context)
 
 
 def _kms(ask: Ask, action: str, key: str | None, parameter: str) -> None:
@@ -87,11 +88,11 @@ def _kms(ask: Ask, action: str, key: str | None, parameter: str) -> None:
 
 
 def _put(ask: Ask) -> JsonMap:
-    name, held = ask.input["Name"].strip(), _held(ask)
+    name, there = ask.input["Name"].strip(), held(ask)
     if name.startswith("arn:") or ":" in name:
         raise AwsError("ValidationException", "Parameter name: can include only a-zA-Z0-9_.-/")
     check_name(name)
-    before = held.get(name)
+    before = there.get(name)
     if not isinstance(before, Parameter):
         if before is not None and before > ask.now:  # deleted a moment ago
             raise AwsError("TooManyUpdates", "There are concurrent updates for a resource that supports one update at a time.")
@@ -100,7 +101,7 @@ def _put(ask: Ask) -> JsonMap:
         said = "The parameter already exists. To overwrite this value, set the overwrite option in the request to true."
         raise AwsError("ParameterAlreadyExists", said)
     version = _version(ask, before)
-    parameter = before or Parameter(name, _arn(ask, name))
+    parameter = before or Parameter(name, arn_of(ask, name))
     if "Tags" in ask.input:
         if before is not None:
             said = "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove"
@@ -109,31 +110,40 @@ def _put(ask: Ask) -> JsonMap:
         ask.require("ssm:AddTagsToResource", _target(ask, name))
         parameter.tags = {tag["Key"]: tag["Value"] for tag in ask.input["Tags"]}
     parameter.add(version)
-    held[name] = parameter
+    there[name] = parameter
     return {"Version": version.number, "Tier": version.tier}
 
 
 def _version(ask: Ask, before: Parameter | None) -> ParameterVersion:
-    value = ask.input["Value"]
+    text = ask.input["Value"]
     kind = ask.get("Type") or (before.newest.type if before else None)
     if kind is None:
         raise AwsError("ValidationException", "A parameter type is required when you create a parameter.")
-    if not value:
+    if not text:
         raise AwsError("ValidationException", "1 validation error detected: Value '' at 'value' failed to satisfy constraint")
-    if "{{" in value:
+    if "{{" in text:
         raise AwsError("ValidationException", 'Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.')
-    tier = _tier(ask, before, len(value.encode()))
+    tier = _tier(ask, before, len(text.encode()))
     key = (ask.get("KeyId") or (before.newest.key if before else None) or _DEFAULT_KEY) if kind == "SecureString" else None
     if kind != "SecureString" and "KeyId" in ask.input:
         raise AwsError("ValidationException", "KeyId is not valid for parameters of this type.")
     name = ask.input["Name"].strip()
-    _kms(ask, "kms:GenerateDataKey" if tier == "Advanced" else "kms:Encrypt", key, _arn(ask, name))
+    _kms(ask, "kms:GenerateDataKey" if tier == "Advanced" else "kms:Encrypt", key, arn_of(ask, name))
     pattern = ask.get("AllowedPattern")
-    if pattern and not re.fullmatch(pattern, value):
+    if pattern and not _compiled(pattern).fullmatch(text):
         said = f"Parameter value, cannot be validated against allowedPattern: {pattern}"
         raise AwsError("ParameterPatternMismatchException", said)
     number = before.newest.number + 1 if before else 1
-    return ParameterVersion(number, value, kind, key, tier, ask.now, ask.caller.arn, ask.get("Description"), pattern)
+    return ParameterVersion(number, text, kind, key, tier, ask.now, ask.caller.arn, ask.get("Description"), pattern)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error:
+        raise AwsError(
+            "InvalidAllowedPatternException", "The request doesn't meet the regular expression requirement."
+        ) from None
 
 
 def _tier(ask: Ask, before: Parameter | None, size: int) -> str:
@@ -176,14 +186,14 @@ def _unlabel(ask: Ask) -> JsonMap:
 
 def _delete(ask: Ask) -> JsonMap:
     parameter = _plain_name(ask)
-    _held(ask)[parameter.name] = ask.now + _GONE_FOR
+    held(ask)[parameter.name] = ask.now + GONE_FOR
     return {}
 
 
 # -- reading --
 
 
-def _value(ask: Ask, parameter: Parameter, version: ParameterVersion) -> str:
+def value(ask: Ask, parameter: Parameter, version: ParameterVersion) -> str:
     if version.type != "SecureString":
         return version.value
     if not ask.get("WithDecryption", False):
@@ -205,7 +215,7 @@ def _get(ask: Ask) -> JsonMap:
     found_parameter = {
         "Name": parameter.name,
         "Type": version.type,
-        "Value": _value(ask, parameter, version),
+        "Value": value(ask, parameter, version),
         "Version": version.number,
         "Selector": f":{selector}" if selector else None,
         "LastModifiedDate": version.created,
@@ -217,40 +227,32 @@ def _get(ask: Ask) -> JsonMap:
 
 def _history(ask: Ask) -> JsonMap:
     parameter = _parameter(ask)
-    start = _start(ask)
-    end = start + ask.get("MaxResults", 50)
-    rows = [
-        {
-            "Name": parameter.name,
-            "Type": version.type,
-            "KeyId": version.key,
-            "LastModifiedDate": version.created,
-            "LastModifiedUser": version.user,
-            "Description": version.description,
-            "Value": _value(ask, parameter, version),
-            "AllowedPattern": version.pattern,
-            "Version": version.number,
-            "Labels": list(version.labels),
-            "Tier": version.tier,
-            "Policies": [],
-            "DataType": "text",
-        }
-        for version in parameter.versions[start:end]
-    ]
-    found: JsonMap = {"Parameters": rows}
-    if end < len(parameter.versions):
-        found["NextToken"] = base64.b64encode(f"from {end}".encode()).decode()
-    return found
+    rows, following = paged(ask, parameter.versions, 50)
+    return {"Parameters": [_past(ask, parameter, version) for version in rows], "NextToken": following}
 
 
-def _start(ask: Ask) -> int:
-    token = ask.get("NextToken")
-    if token is None:
-        return 0
-    try:
-        return int(base64.b64decode(token, validate=True).decode().removeprefix("from "))
-    except ValueError:
-        raise AwsError("InvalidNextToken", "The specified token isn't valid.") from None
+def _past(ask: Ask, parameter: Parameter, version: ParameterVersion) -> JsonMap:
+    return {
+        "Name": parameter.name,
+        "Type": version.type,
+        "KeyId": version.key,
+        "LastModifiedDate": version.created,
+        "LastModifiedUser": version.user,
+        "Description": version.description,
+        "Value": value(ask, parameter, version),
+        "AllowedPattern": version.pattern,
+        "Version": version.number,
+        "Labels": list(version.labels),
+        "Tier": version.tier,
+        "Policies": [],
+        "DataType": "text",
+    }
+
+
+def paged(ask: Ask, items: Sequence[Any], most: int) -> tuple[list[Any], str | None]:
+    """One page, and the token of the next."""
+    made_up = AwsError("InvalidNextToken", "The specified token isn't valid.")
+    return cut(items, ask.get("NextToken"), ask.get("MaxResults", most), made_up)
 
 
 # -- tags --
@@ -259,7 +261,7 @@ def _start(ask: Ask) -> int:
 def _resource(ask: Ask) -> Parameter:
     if ask.input["ResourceType"] != "Parameter":
         raise AwsError("InvalidResourceType", "the strict AWS has parameters only")
-    found = _held(ask).get(ask.input["ResourceId"])
+    found = held(ask).get(ask.input["ResourceId"])
     if not isinstance(found, Parameter):
         raise AwsError(
             "InvalidResourceId", "The resource ID isn't valid. Verify that you entered the correct ID and try again."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 from rotatord.testing.aws.asking import Ask, Operation
 from rotatord.testing.aws.errors import AwsError
+from rotatord.testing.aws.paging import cut
 from rotatord.testing.aws.secret_things import CURRENT, Secret, Version
 from rotatord.testing.aws.secretsmanager import (
     about,
     about_new,
+    asked_tags,
     check_name,
     check_tags,
     day,
@@ -82,7 +83,7 @@ def _create(ask: Ask) -> JsonMap:
     before = find(ask, name)
     if before is not None:
         return _created_before(ask, before, text, binary)
-    tags = {tag["Key"]: tag.get("Value", "") for tag in ask.get("Tags", ())}
+    tags = asked_tags(ask)
     check_tags(tags)
     if tags:
         ask.require("secretsmanager:TagResource", about_new(ask))
@@ -205,22 +206,9 @@ def _list_versions(ask: Ask) -> JsonMap:
         for version in secret.versions.values()
         if deprecated or secret.labels_of(version.id)
     ]
-    start = _start(ask)
-    end = start + ask.get("MaxResults", 100)
-    found: JsonMap = {"ARN": local_arn(ask, secret), "Name": secret.name, "Versions": rows[start:end]}
-    if end < len(rows):
-        found["NextToken"] = base64.b64encode(f"from {end}".encode()).decode()
-    return found
-
-
-def _start(ask: Ask) -> int:
-    token = ask.get("NextToken")
-    if token is None:
-        return 0
-    try:
-        return int(base64.b64decode(token, validate=True).decode().removeprefix("from "))
-    except ValueError:
-        raise AwsError("InvalidNextTokenException", "The NextToken value is invalid.") from None
+    made_up = AwsError("InvalidNextTokenException", "The NextToken value is invalid.")
+    shown, following = cut(rows, ask.get("NextToken"), ask.get("MaxResults", 100), made_up)
+    return {"ARN": local_arn(ask, secret), "Name": secret.name, "Versions": shown, "NextToken": following}
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -96,11 +96,17 @@ _CONDITIONS = {
 
 
 def request_tags(ask: Ask) -> dict[str, Any]:
-    tags = {tag["Key"]: tag.get("Value", "") for tag in ask.get("Tags", ())}
+    tags = asked_tags(ask)
     asked: dict[str, Any] = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
     if tags or "TagKeys" in ask.input:
         asked["aws:TagKeys"] = tuple(tags) or tuple(ask.get("TagKeys", ()))
     return asked
+
+
+def asked_tags(ask: Ask) -> dict[str, str]:
+    if any("Key" not in tag for tag in ask.get("Tags", ())):
+        raise AwsError("InvalidParameterException", "You must provide a key for each tag.")
+    return {tag["Key"]: tag.get("Value", "") for tag in ask.get("Tags", ())}
 
 
 def fresh_arn(ask: Ask, name: str) -> str:
@@ -211,7 +217,7 @@ def _restore(ask: Ask) -> JsonMap:
 
 def _tag(ask: Ask) -> JsonMap:
     secret = written(ask)
-    after = {**secret.tags, **{tag["Key"]: tag.get("Value", "") for tag in ask.input["Tags"]}}
+    after = {**secret.tags, **asked_tags(ask)}
     check_tags(after)
     secret.tags = after
     return {}
@@ -253,8 +259,8 @@ def _replicate(ask: Ask) -> JsonMap:
 def replicate(ask: Ask, secret: Secret) -> None:
     """Keep the secret in other regions too."""
     for one in ask.input["AddReplicaRegions"]:
-        region = one["Region"]
-        if region == secret.region:
+        region = one.get("Region")
+        if region is None or region == secret.region:
             raise AwsError("InvalidParameterException", "Invalid replica region.")
         there = ask.account.things("secretsmanager", region)
         if secret.name in there and there[secret.name] is not secret and not ask.get("ForceOverwriteReplicaSecret"):
