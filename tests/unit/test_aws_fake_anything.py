@@ -14,7 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as SigningKey
 
-from rotatord.testing.aws import FakeAws
+from rotatord.testing.aws import Credentials, FakeAws
 from rotatord.testing.aws.gateway import OPERATIONS
 from rotatord.testing.aws.quotas import RATES, Rate
 from rotatord.testing.aws.shapes import service
@@ -39,10 +39,11 @@ TEXTS = [
     "[]",
     "${aws:x}",
 ]
+NOTHING = '{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}'
 SEEDS = range(25)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def account() -> Iterator[FakeAws]:
     """An account with one of everything, and no quota in the way."""
     made = FakeAws(seed=1)
@@ -54,7 +55,7 @@ def account() -> Iterator[FakeAws]:
         yield made
 
 
-def wire(aws: FakeAws, name: str, operation: str, members: Any) -> Wire:
+def wire(key: Credentials, name: str, operation: str, members: Any) -> Wire:
     """A signed request with these members."""
     known = service(name)
     if known.protocol == "json":
@@ -64,7 +65,7 @@ def wire(aws: FakeAws, name: str, operation: str, members: Any) -> Wire:
         body = urllib.parse.urlencode({"Action": operation, "Version": known.version, **dict(flat("", members))})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
     request = AWSRequest("POST", "http://127.0.0.1/", headers=headers, data=body)
-    SigV4Auth(SigningKey(aws.admin.id, aws.admin.secret), name, "eu-west-1").add_auth(request)
+    SigV4Auth(SigningKey(key.id, key.secret), name, "eu-west-1").add_auth(request)
     lower = {key.lower(): str(value) for key, value in request.headers.items()}
     return Wire("POST", "/", lower | {"host": "127.0.0.1"}, body.encode())
 
@@ -116,7 +117,7 @@ def test_every_request_gets_an_answer_of_aws_s(account: FakeAws, name: str, oper
         members = some(shape, draw) if shape is not None else {}
         odd = spoiled(members, draw)
         for asked in (members, odd if isinstance(odd, dict) or service(name).protocol == "json" else {"x": 1}):
-            reply, fault = account.gateway.answer(wire(account, name, operation, asked))
+            reply, fault = account.gateway.answer(wire(account.admin, name, operation, asked))
             assert fault is None
             assert reply is not None
             assert reply.status in {200, 400, 403, 404, 409, 501}, reply.body
@@ -128,13 +129,12 @@ def test_every_request_gets_an_answer_of_aws_s(account: FakeAws, name: str, oper
 @pytest.mark.parametrize(("name", "operation"), GUARDED, ids=[f"{name}-{operation}" for name, operation in GUARDED])
 def test_who_may_nothing_can_do_nothing(account: FakeAws, name: str, operation: str) -> None:
     """Every operation asks for rights, but the one that nobody can be denied."""
-    account.admin = account.identity(
-        "nobody", '{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}'
-    )
+    user = account.user(f"nobody-{name}-{operation}", NOTHING)
+    key = account.key(user.name)
     draw = random.Random(f"{name}:{operation}")
     shape = service(name).operation(operation).input_shape
     for _ in SEEDS:
-        reply, _ = account.gateway.answer(wire(account, name, operation, some(shape, draw) if shape is not None else {}))
+        reply, _ = account.gateway.answer(wire(key, name, operation, some(shape, draw) if shape is not None else {}))
         assert reply is not None
         assert reply.status != 200, reply.body
-    assert account.allowed("arn:aws:iam::123456789012:user/nobody") == set()
+    assert account.allowed(user.arn) == set()
