@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import subprocess
 import sys
 import time
 import zlib
@@ -18,6 +15,7 @@ import pytest
 import urllib3
 
 from rotatord.testing.aws import REGION, Credentials, FakeAws, client
+from tests.servers.component import Component, free_port
 
 _READY_SECONDS = 30
 _FIRST_CALLS = 3  # unsigned ones, that make the administrator
@@ -55,25 +53,17 @@ class Moto:
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of moto's server, a program of its own."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    log = tmp_path_factory.mktemp("moto") / "moto.log"
-    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as written:
-        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=written, stderr=written, env=_environment())
+    """The address of moto's server, a program of its own that is told nothing of this machine's AWS."""
+    port = free_port()
+    argv = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = Component("moto", Path(sys.executable), argv, tmp_path_factory.mktemp("moto"))
+    server.start()
     try:
         url = f"http://127.0.0.1:{port}"
-        _until_ready(url, server, log)
+        _until_ready(url, server)
         yield url
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(10)
+        server.stop()
 
 
 @pytest.fixture
@@ -95,19 +85,12 @@ def moto(moto_server: str) -> Moto:
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 
 
-def _environment() -> dict[str, str]:
-    """Without whatever the machine knows of AWS."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-
-
-def _until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def _until_ready(url: str, server: Component) -> None:
     until = time.monotonic() + _READY_SECONDS
     with urllib3.PoolManager(retries=False, timeout=1.0) as pool:
-        while time.monotonic() < until:
-            if server.poll() is not None:
-                break
+        while server.alive and time.monotonic() < until:
             with contextlib.suppress(urllib3.exceptions.HTTPError):
-                if pool.request("GET", f"{url}/moto-api/data.json").status == 200:
+                if pool.request("GET", f"{url}/moto-api/").status == 200:
                     return
             time.sleep(0.1)
-    pytest.fail(f"moto's server did not start: {log.read_text()[-2000:]}")
+    pytest.fail(f"moto's server did not start: {server.last_words()}")
