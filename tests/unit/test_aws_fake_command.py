@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from botocore import xform_name
 
+import rotatord.testing.aws
 from rotatord.testing.aws import Credentials, client
+from rotatord.testing.aws.gateway import OPERATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 SHOWN = re.compile(r"```\n\$ (?P<command>python -m rotatord\.testing\.aws.*)\n(?P<lines>(?:export .*\n)+)```")
@@ -51,6 +54,21 @@ def test_the_core_and_the_fake_are_imported_without_the_sdk() -> None:
     """Who does not use AWS does not pay for it."""
     code = "import rotatord.testing.aws, sys; sys.exit(any(name in sys.modules for name in ('boto3', 'botocore')))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_every_operation_is_asked_by_boto3_in_these_tests() -> None:
+    """None is there untried."""
+    asked = "".join(file.read_text() for file in Path(__file__).parent.glob("test_aws_fake_*.py"))
+    known = [xform_name(operation) for operations in OPERATIONS.values() for operation in operations]
+    assert [name for name in known if not re.search(rf"\b{name}\b", asked)] == []
+
+
+def test_every_error_of_an_operation_is_met_in_these_tests() -> None:
+    """Nor is any refusal."""
+    asked = "".join(file.read_text() for file in Path(__file__).parent.glob("test_aws_fake_*.py"))
+    package = Path(rotatord.testing.aws.__file__).parent
+    codes = {code for file in package.glob("*.py") for code in re.findall(r'AwsError\(\s*"(\w+)"', file.read_text())}
+    assert sorted(code for code in codes if code not in asked) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

@@ -177,6 +177,7 @@ def test_a_name_is_refused(ssm: Any, name: str) -> None:
         ("{{ssm:other}}", {"Type": "String"}, "ValidationException"),
         ("x", {"Type": "String", "KeyId": "alias/mine"}, "ValidationException"),
         ("x", {"Type": "String", "AllowedPattern": r"\d+"}, "ParameterPatternMismatchException"),
+        ("x", {"Type": "String", "AllowedPattern": "*"}, "InvalidAllowedPatternException"),
         ("x", {"Type": "Secret"}, "ValidationException"),
     ],
 )
@@ -199,6 +200,37 @@ def test_tags_are_put_and_taken(ssm: Any) -> None:
     assert (code, said.startswith("Invalid request: tags and overwrite")) == ("ValidationException", True)
     missing = {"ResourceType": "Parameter", "ResourceId": "/apps/nix"}
     assert refusal(ssm.list_tags_for_resource, **missing)[0] == "InvalidResourceId"
+    assert refusal(ssm.list_tags_for_resource, ResourceType="Document", ResourceId="x")[0] == "InvalidResourceType"
+    many = [{"Key": f"k{number}", "Value": ""} for number in range(51)]
+    asked = {"ResourceType": "Parameter", "ResourceId": NAME}
+    assert refusal(ssm.add_tags_to_resource, **asked, Tags=many)[0] == "TooManyTagsError"
+
+
+def test_parameters_are_read_by_path_in_pages(account: FakeAws, ssm: Any) -> None:
+    """One level or all below it; a right on the path is a right on what lies below."""
+    for name in ("/apps/dns/user", "/apps/dns/old/user", "/apps/dnsx/user"):
+        ssm.put_parameter(Name=name, Value="x", Type="String")
+    found = ssm.get_parameters_by_path(Path="/apps/dns", WithDecryption=True)["Parameters"]
+    assert {one["Name"]: one["Value"] for one in found} == {NAME: "one", "/apps/dns/user": "x"}
+    first = ssm.get_parameters_by_path(Path="/apps/dns/", Recursive=True, MaxResults=2)
+    second = ssm.get_parameters_by_path(Path="/apps/dns/", Recursive=True, MaxResults=2, NextToken=first["NextToken"])
+    assert len(first["Parameters"] + second["Parameters"]) == 3
+    assert "NextToken" not in second
+    assert refusal(ssm.get_parameters_by_path, Path="/apps", NextToken="x")[0] == "InvalidNextToken"
+    path = "arn:aws:ssm:eu-west-1:123456789012:parameter/apps/dns"
+    mine = account.client("ssm", account.identity("reader", allow("ssm:GetParametersByPath", path)))
+    assert mine.get_parameters_by_path(Path="/apps/dns")["Parameters"]
+    assert refusal(mine.get_parameters_by_path, Path="/apps")[0] == "AccessDeniedException"
+
+
+def test_several_are_deleted_at_once(account: FakeAws, ssm: Any) -> None:
+    """What is not there is named; without the right on all of them nothing is deleted."""
+    ssm.put_parameter(Name="/other", Value="x", Type="String")
+    mine = account.client("ssm", account.identity("app", allow("ssm:DeleteParameters", ARN)))
+    assert refusal(mine.delete_parameters, Names=[NAME, "/other"])[0] == "AccessDeniedException"
+    assert account.parameter(NAME)
+    answer = ssm.delete_parameters(Names=[NAME, "/apps/nix"])
+    assert (answer["DeletedParameters"], answer["InvalidParameters"]) == ([NAME], ["/apps/nix"])
 
 
 def test_a_deleted_name_rests_for_30_seconds(account: FakeAws, ssm: Any) -> None:
