@@ -7,6 +7,7 @@ has some again, and what is due there is claimed nearest expiry first.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rotatord.clock import Clock
@@ -24,6 +25,7 @@ class Limit:
 DEFAULT = Limit()
 # Of a quota so much is spent evenly, and the rest at once after a pause: together never more than the quota in any window.
 EVEN_SHARE = 0.95
+LEAST_CALLS_EACH = 4  # of a quota that is divided
 ENOUGH = 1 - 1e-6  # of a call, that a wait reckoned in fractions of seconds is over when it is
 
 
@@ -35,12 +37,29 @@ class Budgets:
         self._limits = limits or {}
         self._at_work: dict[str, int] = {}
         self._tokens: dict[str, tuple[float, float]] = {}  # issuer: tokens left, when that was counted
+        self._sharing = 1
+        self.turn: Callable[[str, float], bool] = lambda *_: True  # whether a quota too small to divide is ours
         self._lock = threading.Lock()
 
     def set(self, limits: dict[str, Limit]) -> None:
         """Other limits are in force from now on; what is in work or overdrawn stays counted."""
         with self._lock:
             self._limits = limits
+
+    def share(self, replicas: int) -> None:
+        """So many daemons use the issuers' quotas; each has an even part of them. One that comes to others begins with
+        nothing saved up: they learn of it a moment later."""
+        with self._lock:
+            if replicas > self._sharing:
+                now = self._clock.monotonic()
+                for name, limit in self._limits.items():
+                    if limit.calls:
+                        self._tokens[name] = (min(0.0, self._left(name, limit)), now)
+            self._sharing = max(1, replicas)
+
+    def most(self, issuer: str) -> int:
+        """How many credentials of this issuer are worked on at once, by all daemons together."""
+        return self._limits.get(issuer, DEFAULT).at_once
 
     def begin(self, issuer: str) -> None:
         """Work on a credential of this issuer begins."""
@@ -72,24 +91,35 @@ class Budgets:
                 for name, limit in self._limits.items()
                 if limit.calls and name in self._tokens and self._left(name, limit) < ENOUGH
             }
-        return frozenset(busy | spent)
+            small = {
+                name: limit.seconds
+                for name, limit in self._limits.items()
+                if limit.calls and self._parts(limit) < self._sharing
+            }
+        theirs = {name for name, seconds in small.items() if not self.turn(f"quota:{name}", 2 * seconds)}
+        return frozenset(busy | spent | theirs)
 
     def wait(self) -> float | None:
         """Seconds until some quota is back, where one is used up; None when none is."""
         with self._lock:
             waits = [
-                (1 - left) / _rate(limit)
+                (1 - left) / self._rate(limit)
                 for name, limit in self._limits.items()
                 if limit.calls and name in self._tokens and (left := self._left(name, limit)) < ENOUGH
             ]
         return min(waits, default=None)
 
     def _left(self, issuer: str, limit: Limit) -> float:
-        now, most = self._clock.monotonic(), max(1.0, limit.calls * (1 - EVEN_SHARE))
+        now, most = self._clock.monotonic(), max(1.0, limit.calls * (1 - EVEN_SHARE) / self._parts(limit))
         tokens, at = self._tokens.get(issuer, (most, now))
-        return min(most, tokens + (now - at) * _rate(limit))
+        return min(most, tokens + (now - at) * self._rate(limit))
 
+    def _rate(self, limit: Limit) -> float:
+        """Calls a second. What all together may have saved up is not spent twice."""
+        parts = self._parts(limit)
+        evenly = limit.calls * EVEN_SHARE if parts == 1 else min(limit.calls * EVEN_SHARE, limit.calls - parts)
+        return evenly / limit.seconds / parts
 
-def _rate(limit: Limit) -> float:
-    """Calls a second."""
-    return limit.calls * EVEN_SHARE / limit.seconds
+    def _parts(self, limit: Limit) -> int:
+        """Into how many a quota is divided: one that is small against the number of daemons has one user at a time."""
+        return self._sharing if limit.calls >= LEAST_CALLS_EACH * self._sharing else 1

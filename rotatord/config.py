@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rotatord import references
 from rotatord.api.settings import ApiSettings
+from rotatord.budget import Limit
 from rotatord.clock import SystemClock
 from rotatord.configuration import checks
 from rotatord.configuration.credentials import Builder, located
@@ -23,7 +24,7 @@ from rotatord.errors import ConfigError
 from rotatord.model import Policy, Spec, digest_of
 from rotatord.ports import Plugins, Surroundings
 from rotatord.registry import Find, PluginSettings, Registry, installed
-from rotatord.settings import Settings
+from rotatord.settings import Settings, reference_of
 
 SurroundingsFactory = Callable[[str, str], Surroundings]  # state directory, base directory
 Visit = Callable[[Spec, Plugins, Head], None]  # a credential, the plugins, and the rest of the configuration
@@ -46,6 +47,9 @@ class Configuration:
     notices: tuple[WebhookSection, ...] = ()
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
+    database: dict[str, str] | None = None  # a reference to its URL, or the URL; None: a file in the state directory
+    lease_seconds: float = 15.0  # of a journal that several daemons share
+    fingerprint_key: dict[str, str] | None = None  # a reference; None: a file in the state directory
     digest: str = ""  # of the files' contents
     stamp: str = ""  # see the function of this name; as it was before the files were read
     complete: bool = True  # False: read without its credentials
@@ -111,12 +115,35 @@ def load_for_start(path: str | Path, *, settings: Settings | None = None) -> Con
         head = load(path, settings=settings, credentials=False)
     except ConfigError:
         return load(path, settings=settings)  # with every mistake, not only those of the head
-    return head if journal_of(head).exists() else load(path, settings=settings)
+    return head if head.database or journal_of(head).exists() else load(path, settings=settings)
 
 
 def journal_of(configuration: Configuration) -> Path:
-    """Where its journal lies."""
+    """Where its journal lies while it lies in a file."""
     return Path(configuration.state_dir).absolute() / "journal.db"
+
+
+def journal_url(configuration: Configuration) -> str | Callable[[], str]:
+    """Where its journal lies; what may hold a password is read anew whenever it is asked."""
+    database = configuration.database
+    if database is None:
+        return f"sqlite:///{journal_of(configuration)}"
+    if "url" in database:
+        return database["url"]
+    return partial(references.resolve, database, base_dir=configuration.base_dir)
+
+
+def limits_of(configuration: Configuration) -> dict[str, Limit]:
+    """The budget of every configured issuer."""
+    limits = configuration.limits
+    budgets = {}
+    for name in configuration.issuers:
+        section = limits.issuers.get(name, limits.issuer)
+        a_minute = section.per_minute
+        calls = max(1, int(a_minute)) if a_minute else 0  # less than one a minute is one in more than a minute
+        seconds = 60.0 * calls / a_minute if a_minute else 60.0
+        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds)
+    return budgets
 
 
 def stamp(path: str | Path) -> str:
@@ -174,5 +201,8 @@ def _configuration(
         notices=tuple(section.notices),
         limits=section.limits,
         log=over.log(section.log),
+        database=reference_of(over.database_url) or section.database.url,
+        lease_seconds=over.lease_seconds or section.database.lease.total_seconds(),
+        fingerprint_key=reference_of(over.fingerprint_key) or section.fingerprint_key,
         digest=digest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
@@ -17,10 +17,10 @@ from rotatord import __version__, apply, identity, react
 from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
 from rotatord.api.service import Finding
-from rotatord.budget import Budgets, Limit
+from rotatord.budget import Budgets
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
-from rotatord.config import Configuration, journal_of, load, stamp, surroundings
+from rotatord.config import Configuration, journal_url, limits_of, load, stamp, surroundings
 from rotatord.engine import Engine, paused
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
@@ -35,11 +35,11 @@ from rotatord.model import Asked, Event, JsonMap, Notice, Record
 from rotatord.ops import Context
 from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
+from rotatord.replicas import IN_LINE, Replicas, mark_of
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
 from rotatord.telemetry import EXPIRY_SERIES, Telemetry
 
-IN_LINE = "in_line"  # the fact that names the configuration which the journal's credentials are of
 KEEP_EVENTS = timedelta(days=396)  # 13 months
 INSPECT_EVERY = timedelta(hours=6)
 INSPECT_AT_ONCE = 20
@@ -69,15 +69,17 @@ class Daemon:
         self.failures = 0  # rotations that halted or rolled back since the start
         state = Path(configuration.state_dir)
         identity.prepare(state)
-        fingerprinter = identity.fingerprinter(state)
+        alone = LONGEST_CALL_SECONDS + LEASE_SECONDS  # nobody waits for a lease of the only daemon
         self.journal: Journal = open_journal(
-            f"sqlite:///{journal_of(configuration)}",
+            journal_url(configuration),
             self.clock,
             self.ids,
-            lease_seconds=LONGEST_CALL_SECONDS + LEASE_SECONDS,
+            lease_seconds=configuration.lease_seconds if configuration.database else alone,
         )
+        self.replicas = Replicas(self.journal)
         try:
-            self._assemble(configuration, state, fingerprinter)
+            with self.replicas.alone():
+                self._assemble(configuration, state, self.replicas.fingerprinter(configuration, state))
         except BaseException:
             self.journal.close()
             raise
@@ -88,13 +90,18 @@ class Daemon:
         self._log = self._logger.info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
+        named = [(name, self.plugins.issuer(name)) for name in configuration.issuers]
+        self.replicas.join(
+            fingerprinter, configuration, [*named, *((b, self.plugins.backend(b)) for b in configuration.backends)]
+        )
         self.configuration = self._bring_in_line(configuration)
         self.telemetry = Telemetry()
         self.budgets = Budgets(self.clock, limits_of(configuration))
+        self.budgets.turn = self.replicas.turn
         context = Context(
             installation=self.installation,
             plugins=self.plugins,
-            clock=self.clock,
+            clock=self.replicas.clock(self.clock),
             ids=self.ids,
             fingerprinter=fingerprinter,
             paused=paused(self.journal),
@@ -109,6 +116,7 @@ class Daemon:
             self.budgets,
             workers=configuration.limits.threads,
             hands=hands,
+            standing_back=self.replicas.standing_back,
             log=self._log,
         )
         self.accept = react.Accept(lambda name: self.plugins.issuer(name).traits)
@@ -121,7 +129,7 @@ class Daemon:
     def _bring_in_line(self, configuration: Configuration) -> Configuration:
         """What is to be remembered of it: the credentials are the journal's from here on, there may be very many of them.
         Nothing is compared when the journal was brought in line with these very files before."""
-        if not configuration.complete and self.journal.fact(IN_LINE) != _mark(configuration):
+        if not configuration.complete and self.journal.fact(IN_LINE) != mark_of(configuration):
             configuration = load(self._path, settings=Settings.from_environment())
         counts: dict[str, int] = {}
         if configuration.complete:
@@ -132,7 +140,8 @@ class Daemon:
                 raise ConfigError(problems)
             self.journal.set_fact(IN_LINE, None)  # of no configuration, while it is half of one and half of another
             counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
-            self.journal.set_fact(IN_LINE, _mark(configuration))
+            self.journal.set_fact(IN_LINE, mark_of(configuration))
+        self.replicas.bound_to(configuration)
         self._log("configuration in force", **counts)
         return replace(configuration, specs={}, renames={})
 
@@ -180,6 +189,7 @@ class Daemon:
             self._api.start()
         self.chores.start()
         self.engine.start()
+        self.replicas.watch(self.engine.heard)
         self._log("started", version=__version__, socket=str(self._api.path) if self._api else "")
 
     def run_once(self) -> None:
@@ -259,7 +269,8 @@ class Daemon:
         """Swap the plugins and bring the journal in line; where that fails, swap them back."""
         self._swap(fresh)
         try:
-            self.configuration = self._bring_in_line(fresh)
+            with self.replicas.alone():
+                self.configuration = self._bring_in_line(fresh)
         except BaseException:
             self._swap(self.configuration)
             raise
@@ -285,19 +296,26 @@ class Daemon:
             raise ConfigError([Problem(str(self._path), "state_dir changes only with a restart")])
         if fresh.installation not in {None, self.installation}:
             raise ConfigError([Problem(str(self._path), "installation never changes under a journal")])
+        kept = ("database", "lease_seconds", "fingerprint_key")
+        if any(getattr(fresh, name) != getattr(self.configuration, name) for name in kept):
+            raise ConfigError([Problem(str(self._path), "database and fingerprint_key change only with a restart")])
 
     # --- chores ----------------------------------------------------------------------------------------------------
 
     def _chores(self) -> list[Chore]:
         self.notices = Notices(self.journal, self.clock, self.ids, self.installation, self._receivers(self.configuration))
+
+        def once(name: str, seconds: int, do: Callable[[], object]) -> Chore:  # by one of all daemons
+            return Chore(name, seconds, self.replicas.once(name, seconds, do))
+
         return [
             Chore("clock", 5, Jumps(self.journal, self.clock, self.ids, self.engine.wake).look),
-            Chore("notices", 2, self.notices.deliver),
+            once("notices", 2, self.notices.deliver),
             Chore("configuration", 10, self._reload_if_changed),
-            Chore("drift", 60, self._inspect_some),
-            Chore("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
-            Chore("watchdog", 60, self._watch),
-            Chore("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
+            once("drift", 60, self._inspect_some),
+            once("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
+            once("watchdog", 60, self._watch),
+            once("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
         ]
 
@@ -310,6 +328,7 @@ class Daemon:
     def _reload_if_changed(self) -> None:
         seen = stamp(self._path)
         again = self._try_again_at is not None and self.clock.monotonic() >= self._try_again_at
+        again = again or self.replicas.left_alone()
         if seen != self._seen or again:
             self._seen = seen  # a bad new file is reported once, not every ten seconds
             self.reload()
@@ -351,7 +370,7 @@ class Daemon:
             records = self.journal.records(limit=EXPIRY_SERIES)
             ends = {(r.name, r.spec.issuer): r.current.expires_at for r in records if r.current and r.current.expires_at}
             self.telemetry.expiries({key: end for key, end in ends.items() if end is not None})
-        self._log("heartbeat", journal=self.engine.journal_away or "fine")
+        self._log("heartbeat", journal=self.engine.journal_away or "fine", work=self.engine.stands_back or "fine")
 
     # --- what the API asks -----------------------------------------------------------------------------------------
 
@@ -370,20 +389,3 @@ class Daemon:
     def _metrics(self) -> bytes:
         self.telemetry.counts(self.journal.counts(self.clock.now()))
         return self.telemetry.render()
-
-
-def limits_of(configuration: Configuration) -> dict[str, Limit]:
-    """The budget of every configured issuer."""
-    limits = configuration.limits
-    budgets = {}
-    for name in configuration.issuers:
-        section = limits.issuers.get(name, limits.issuer)
-        a_minute = section.per_minute
-        calls = max(1, int(a_minute)) if a_minute else 0  # less than one a minute is one in more than a minute
-        seconds = 60.0 * calls / a_minute if a_minute else 60.0
-        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds)
-    return budgets
-
-
-def _mark(configuration: Configuration) -> str:
-    return f"{__version__} {configuration.digest}"

@@ -40,6 +40,7 @@ class Engine:
         workers: int = 16,
         hands: Hands | None = None,
         drain_seconds: float = DRAIN_SECONDS,
+        standing_back: Callable[[], str] = lambda: "",
         log: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._journal = journal
@@ -48,6 +49,8 @@ class Engine:
         self._budgets = budgets
         self._workers = workers
         self._drain_seconds = drain_seconds
+        self._standing_back = standing_back
+        self.stands_back = ""
         self._log = log
         self.hands = hands or Hands(journal, ctx.clock, telemetry, spend=budgets.spend, heard=telemetry.event)
         self._stopping = threading.Event()
@@ -80,6 +83,11 @@ class Engine:
 
     def wake(self) -> None:
         """Look for due work now."""
+        self._wake.set()
+
+    def heard(self, replicas: int) -> None:
+        """Something was done elsewhere; so many daemons share the work."""
+        self._budgets.share(replicas)
         self._wake.set()
 
     def stop(self) -> bool:
@@ -153,8 +161,8 @@ class Engine:
         self._rest_until = self._ctx.clock.monotonic() + JOURNAL_AWAY_SLEEP
 
     def _sleep_seconds(self) -> float:
-        if len(self._at_work) >= self._workers:
-            return LONGEST_SLEEP  # a worker that ends wakes us
+        if len(self._at_work) >= self._workers or self.stands_back:
+            return LONGEST_SLEEP  # a worker that ends wakes us, or the configuration that comes into force
         due, seconds = self._journal.next_due(), LONGEST_SLEEP
         if (
             due is not None and due <= self._claimed_at
@@ -173,8 +181,17 @@ class Engine:
         if free <= 0:
             return 0
         self._claimed_at = self._ctx.now()
-        leases = self._journal.claim(self._claimed_at, free, full=self._budgets.full())
+        if self._stand_back():
+            return 0
+        leases = self._journal.claim(self._claimed_at, free, full=self._budgets.full(), most=self._budgets.most)
         return sum(self._submit(lease) for lease in leases)
+
+    def _stand_back(self) -> bool:
+        why = self._standing_back()
+        if why and not self.stands_back:
+            self._log("standing back", why=why)
+        self.stands_back = why
+        return bool(why)
 
     def _submit(self, lease: Lease) -> bool:
         """Begin, unless others of the same claim have taken what its issuer may take of the threads."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
+from rotatord import references
 from rotatord.clock import Ids, random_bytes
 from rotatord.errors import JournalTooNew, Refused
 from rotatord.ports import Journal
@@ -25,6 +27,32 @@ def prepare(state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if state_dir.stat().st_mode & stat.S_IWOTH:
         raise Refused(f"{state_dir}: everybody may write to this state directory; chmod 700 it, or name another")
+
+
+def given_key(reference: Mapping[str, str], base_dir: str) -> Fingerprinter:
+    """The key that the configuration leads to. Raises OutsideError for a reference that leads nowhere, Refused for no key."""
+    if "file" in reference:
+        content = _content(Path(base_dir, reference["file"]).expanduser())
+    else:
+        content = references.resolve(dict(reference), base_dir=base_dir).encode()
+    try:
+        return Fingerprinter(content)
+    except ValueError as error:
+        raise Refused(f"fingerprint_key: {error}") from None
+
+
+def _content(path: Path) -> bytes:
+    """Of a file made by a first start exactly that; text may end with its line."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Refused(f"fingerprint_key: {path}: {error.strerror}") from None
+    return content if len(content) == KEY_BYTES else content.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def has_key(state_dir: Path) -> bool:
+    """Whether a first start has made one here."""
+    return (state_dir / KEY_FILE).exists()
 
 
 def fingerprinter(state_dir: Path) -> Fingerprinter:

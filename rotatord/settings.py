@@ -1,4 +1,5 @@
-"""Settings of the daemon that may come from the environment: ``ROTATORD_*`` beats the file. They never hold secrets."""
+"""Settings of the daemon that may come from the environment: ``ROTATORD_*`` beats the file. They never hold secrets,
+but where those are: a database's URL that stands in its variable is read there when it is used."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rotatord.api.settings import Address, ApiSettings
-from rotatord.configuration.schema import NAME_PATTERN, LogSection
+from rotatord.configuration.schema import LogSection
+from rotatord.configuration.values import NAME_PATTERN
 from rotatord.errors import ConfigError, Problem
 from rotatord.mistakes import words_for
 
@@ -24,6 +26,11 @@ class Settings(BaseSettings):
     config: str = Field(default=DEFAULT_CONFIG, description="the configuration's file or directory")
     installation: str | None = Field(default=None, pattern=NAME_PATTERN, description="as `installation` in the file")
     state_dir: str | None = Field(default=None, description="as `state_dir` in the file")
+    database_url: str | None = Field(
+        default=None, description="the journal's database: `postgresql://USER@HOST/DATABASE`, or a reference `file:PATH`"
+    )
+    lease_seconds: float | None = Field(default=None, ge=1, le=3600, description="as `database: {lease}` in the file")
+    fingerprint_key: str | None = Field(default=None, description="as `fingerprint_key` in the file, written `file:PATH`")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(default=None, description="as `log: {level}`")
     log_format: Literal["auto", "json", "text"] | None = Field(default=None, description="as `log: {format}`")
     socket: str | None = Field(default=None, description="as `api: {socket}`")
@@ -35,6 +42,22 @@ class Settings(BaseSettings):
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
             _parsed(value)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        if value is None or _is_reference(value):
+            return value
+        if not value.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("should be postgresql://USER@HOST/DATABASE, or a reference file:PATH or env:NAME")
+        return f"env:{PREFIX}DATABASE_URL"  # it may hold a password
+
+    @field_validator("fingerprint_key")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        if value is not None and not _is_reference(value):
+            raise ValueError("should be a reference, file:PATH or env:NAME, never the key itself")
         return value
 
     @classmethod
@@ -75,6 +98,17 @@ class Settings(BaseSettings):
     def log(self, section: LogSection) -> LogSection:
         """The log's settings with the overrides."""
         return LogSection(level=self.log_level or section.level, format=self.log_format or section.format)
+
+
+def reference_of(text: str | None) -> dict[str, str] | None:
+    """A reference as it stands in a file."""
+    kind, _, rest = (text or "").partition(":")
+    return {kind: rest} if text else None
+
+
+def _is_reference(text: str) -> bool:
+    kind, _, rest = text.partition(":")
+    return kind in {"file", "env"} and bool(rest)
 
 
 def _parsed(text: str) -> Address:

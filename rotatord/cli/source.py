@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -113,10 +113,24 @@ def reading(place: Place) -> Iterator[Source]:
         yield Daemon(client)
 
 
+def _database(place: Place) -> Callable[[], str] | str | None:
+    """The database that holds the journal, where the environment or the configuration names one."""
+    from rotatord.config import journal_url, load  # noqa: PLC0415 - only where no daemon answers
+    from rotatord.errors import ConfigError  # noqa: PLC0415
+    from rotatord.settings import Settings  # noqa: PLC0415
+
+    try:
+        configuration = load(place.config, settings=Settings.from_environment(), credentials=False)
+    except ConfigError:
+        return None
+    return journal_url(configuration) if configuration.database else None
+
+
 @contextmanager
 def _opened(place: Place, trouble: str) -> Iterator[Any]:
     path = Path(place.state_dir) / "journal.db"
-    if place.api or not path.is_file():
+    database = None if place.api else _database(place)
+    if place.api or not (database or path.is_file()):
         nothing = f"{trouble}, and there is no journal to read" + ("" if place.api else f" at {path}")
         raise Ending(
             Exit.INCOMPLETE, f"{nothing}; is `rotatord run` running? --config or --state-dir before the command say where"
@@ -131,8 +145,8 @@ def _opened(place: Place, trouble: str) -> Iterator[Any]:
 
     clock, ids = SystemClock(), RandomIds()
     try:
-        journal = open_journal(f"sqlite:///{path.absolute()}", clock, ids, read_only=True)
-    except JournalError as error:
+        journal = open_journal(database or f"sqlite:///{path.absolute()}", clock, ids, read_only=True)
+    except (JournalError, ValueError) as error:
         raise Ending(Exit.INCOMPLETE, f"{trouble}, and its journal cannot be read: {error}") from None
     try:
         yield JournalService(journal, clock, ids, accept, lambda: None)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from rotatord.configuration import literals
 from rotatord.configuration.document import place_of
-from rotatord.configuration.schema import NAME_PATTERN
+from rotatord.configuration.values import NAME_PATTERN
 from rotatord.errors import Problem
 from rotatord.mistakes import known_keys, nearest, words_for
 from rotatord.registry import Trouble

@@ -16,7 +16,8 @@ from rotatord.configuration import literals
 from rotatord.configuration.document import Document, Map, Merged, plain
 from rotatord.configuration.findings import Findings
 from rotatord.configuration.policies import impossible, policy_from
-from rotatord.configuration.schema import CREDENTIALS, HeadSection, Name, PluginSection, PolicySection
+from rotatord.configuration.schema import CREDENTIALS, HeadSection, PluginSection, PolicySection
+from rotatord.configuration.values import Name
 from rotatord.mistakes import nearest
 from rotatord.model import Policy
 from rotatord.registry import PluginSettings, PluginTrouble, Trouble

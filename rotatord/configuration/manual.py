@@ -20,20 +20,20 @@ from rotatord.configuration.schema import (
     ConsumerSection,
     CopySection,
     CredentialSection,
+    DatabaseSection,
     DestinationSection,
     HeadSection,
     IssuerLimitSection,
     LimitsSection,
     LogSection,
-    Percent,
     PluginSection,
     PolicySection,
     RequireSection,
-    StillUsed,
     UnprovenSection,
     WebhookSection,
     WindowSection,
 )
+from rotatord.configuration.values import Percent, StillUsed
 from rotatord.durations import spell
 from rotatord.model import Policy
 from rotatord.settings import PREFIX, Settings
@@ -58,6 +58,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tokens` of the API", TokenGrant),
     ("`limits`", LimitsSection),
     ("`issuer` and `issuers` of the limits", IssuerLimitSection),
+    ("`database`", DatabaseSection),
     ("`log`", LogSection),
 )
 # Keys of models that other modules own and that carry no description of their own.

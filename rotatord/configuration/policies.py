@@ -8,7 +8,8 @@ from typing import Any
 
 from rotatord import policy as decide
 from rotatord import windows
-from rotatord.configuration.schema import Percent, PolicySection
+from rotatord.configuration.schema import PolicySection
+from rotatord.configuration.values import Percent
 from rotatord.durations import spell
 from rotatord.model import Policy
 from rotatord.registry import Trouble

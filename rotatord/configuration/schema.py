@@ -5,103 +5,34 @@ Defaults of a policy stand in :class:`rotatord.model.Policy` alone; a key that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
-from rotatord import durations, references, windows
+from rotatord import windows
 from rotatord.api.settings import ApiSettings
+from rotatord.configuration.values import (
+    Length,
+    Name,
+    Percent,
+    Positive,
+    Reference,
+    Section,
+    StillUsed,
+    database_url,
+    if_still_used,
+    length_or_percent,
+    local_reference,
+    tokens,
+)
 from rotatord.http import OutgoingSettings
 from rotatord.model import Window
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$"
 CREDENTIALS = "credentials"
 OWN_CONSUMER_KEYS = frozenset({"type", "name", "health", "refresh_within", "wave", "copies"})
 OWN_DESTINATION_KEYS = frozenset({"backend", "keys", "version_key", "wave"})
 NOTICE_KINDS = ("halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only")
-
-
-@dataclass(frozen=True, slots=True)
-class Percent:
-    """A share of a version's life."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class StillUsed:
-    """What to do about a base that somebody still uses."""
-
-    verb: str
-    limit: timedelta | None = None
-
-
-def _length(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError("should be a length of time such as 30d, 1h30m or 90s")  # noqa: TRY004  pydantic takes ValueError
-    return durations.parse(str(value))
-
-
-def _length_or_percent(value: Any) -> timedelta | Percent:
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            share = float(value.strip()[:-1])
-        except ValueError:
-            raise ValueError("should be a length of time such as 7d, or a share of the life such as 33%") from None
-        if not 0 < share < 100:
-            raise ValueError("should lie between 0% and 100%")
-        return Percent(share)
-    length = _length(value)
-    assert isinstance(length, timedelta)
-    return length
-
-
-def _still_used(value: Any) -> StillUsed:
-    if isinstance(value, str) and value in {"ignore", "hold"}:
-        return StillUsed(value)
-    if isinstance(value, dict) and set(value) == {"revoke_after"}:
-        return StillUsed("revoke_after", _length(value["revoke_after"]))
-    raise ValueError("should be ignore, hold or {revoke_after: 7d}")
-
-
-def _reference(value: Any) -> Any:
-    wrong = references.problems(value)
-    if wrong:
-        raise ValueError(wrong[0])
-    return dict(value)
-
-
-def _tokens(value: Any) -> Any:
-    """The API's tokens are references too, whatever its own model says."""
-    for token in value.get("tokens", ()) if isinstance(value, dict) and isinstance(value.get("tokens"), list) else ():
-        wrong = references.problems(token.get("token")) if isinstance(token, dict) else ()
-        if wrong:
-            raise ValueError(f"tokens: {wrong[0]}")
-    return value
-
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Length = Annotated[timedelta, BeforeValidator(_length)]
-Reference = Annotated[dict[str, str], BeforeValidator(_reference)]
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("should be longer than nothing")
-    return value
-
-
-Positive = Annotated[Length, AfterValidator(_positive)]
-
-
-class Section(BaseModel):
-    """Base of all: an unknown key is a mistake."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class WindowSection(Section):
@@ -155,7 +86,7 @@ class PolicySection(Section):
     """How credentials are rotated."""
 
     max_age: Positive | None = Field(default=None, description="no version gets older than this", examples=["30d"])
-    renew_before: Annotated[timedelta | Percent, PlainValidator(_length_or_percent)] | None = Field(
+    renew_before: Annotated[timedelta | Percent, PlainValidator(length_or_percent)] | None = Field(
         default=None,
         description="how long before its expiry or greatest age a version is replaced, or a share of its life; enough to start",
         examples=["7d", "33%"],
@@ -198,7 +129,7 @@ class PolicySection(Section):
     unproven: UnprovenSection | None = Field(
         default=None, description="accept consumers that give no evidence, or none at all, after this overlap"
     )
-    still_used: Annotated[StillUsed, PlainValidator(_still_used)] | None = Field(
+    still_used: Annotated[StillUsed, PlainValidator(if_still_used)] | None = Field(
         default=None,
         description="a base that is still used: ignore, hold, or {revoke_after: …}",
         examples=["hold", {"revoke_after": "7d"}],
@@ -336,6 +267,27 @@ class LogSection(Section):
     format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal, JSON elsewhere")
 
 
+class DatabaseSection(Section):
+    """Where the journal lies, for several daemons that share the work."""
+
+    url: Annotated[dict[str, str] | None, BeforeValidator(database_url)] = Field(
+        default=None,
+        description="a PostgreSQL database: a reference to its URL, or the URL itself where it holds no password; "
+        "a file in the state directory where not given",
+        examples=["postgresql://rotatord@db/rotatord", {"file": "/run/secrets/database-url"}],
+    )
+    lease: Positive = Field(
+        default=timedelta(seconds=15),
+        description="how long a daemon that died keeps what it was working on from the others; at least 1s",
+    )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> DatabaseSection:
+        if not timedelta(seconds=1) <= self.lease <= timedelta(hours=1):
+            raise ValueError("lease should lie between 1s and 1h")
+        return self
+
+
 class HeadSection(Section):
     """The top level of the configuration."""
 
@@ -346,12 +298,19 @@ class HeadSection(Section):
     state_dir: str = Field(
         default="/var/lib/rotatord", min_length=1, description="journal, fingerprint key, socket and locks; one daemon each"
     )
+    database: DatabaseSection = Field(default=DatabaseSection(), description="where the journal lies")
+    fingerprint_key: Annotated[dict[str, str] | None, BeforeValidator(local_reference)] = Field(
+        default=None,
+        description="reference to the key of all fingerprints, 32 bytes or more, the same for every daemon of an installation; "
+        "`fingerprint.key` in the state directory, made at first start, where not given",
+        examples=[{"file": "/run/secrets/fingerprint-key"}],
+    )
     issuers: dict[Name, PluginSection] = Field(default={}, description="where versions come from, by name")
     backends: dict[Name, PluginSection] = Field(default={}, description="secret stores, by name")
     policies: dict[Name, PolicySection] = Field(
         default={}, description="how to rotate, by name; the one named default is used where none is named"
     )
-    api: Annotated[ApiSettings, BeforeValidator(_tokens)] = Field(
+    api: Annotated[ApiSettings, BeforeValidator(tokens)] = Field(
         default=ApiSettings(), description="where the API listens and who may use it"
     )
     notices: list[WebhookSection] = Field(default=[], description="who is told of what needs a person")

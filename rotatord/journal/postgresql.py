@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors, waiting
+from psycopg import errors, sql, waiting
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -296,8 +296,9 @@ class PostgresqlStore:
 
     faults = psycopg.Error
 
-    def __init__(self, server: PostgresqlServer) -> None:
+    def __init__(self, server: PostgresqlServer, channel: str, owner: str) -> None:
         self._server = server
+        self._wake = f"SELECT pg_notify({sql.Literal(channel).as_string()}, {sql.Literal(owner).as_string()}); "
         self._connection: Connection | None = None
         self._begun_at = 0
         self._seen = 0  # the last number of an event that was ever stored, as far as we know
@@ -332,7 +333,7 @@ class PostgresqlStore:
         assert self._connection is not None
         moved = transaction.event_seq != self._begun_at
         number = f"UPDATE journal SET event_seq = {transaction.event_seq:d}; " if moved else ""
-        self._connection.execute(number + "COMMIT")
+        self._connection.execute(number + (self._wake if transaction.urgent else "") + "COMMIT")
         self._seen = transaction.event_seq
 
     def rollback(self) -> None:

@@ -23,7 +23,9 @@ class PostgresqlJournal(SqlJournal):
         pool = Pool(server)
         (channel,) = pool.rows("SELECT 'rotatord:' || current_schema()", {})[0]
         leasing = SharedLeasing(pool, server.statements, clock, owner, lease_seconds, channel)
-        super().__init__(server.statements, pool, Writer(PostgresqlStore(server)), leasing, read_only=read_only, shared=True)
+        super().__init__(
+            server.statements, pool, Writer(PostgresqlStore(server, channel, owner)), leasing, read_only=read_only, shared=True
+        )
         self._server = server
         self._pool = pool
         self._replicas = Replicas(server, pool, clock, owner, channel, poll_seconds=min(1.0, lease_seconds / 5))

@@ -41,6 +41,7 @@ _RAN_OUT = f"""
     WHERE l.owner NOT IN ('', %(owner)s) AND l.expires_at <= {NOW} AND c.due_at IS NOT NULL
 """
 _LEAVE = "UPDATE leases SET owner = '', expires_at = 0 WHERE owner = %(owner)s"
+_FORGET = "DELETE FROM leases WHERE name = %(name)s RETURNING name"
 _GONE = "DELETE FROM leases WHERE name LIKE 'replica:%%' AND owner = ''"
 
 
@@ -93,8 +94,11 @@ class Replicas:
         self._ran_out = 0
 
     def join(self, mark: str) -> Collection[str]:
-        self._name = f"replica:{self._owner}:{mark}"
-        alive = self._say_alive()
+        before, self._name = self._name, f"replica:{self._owner}:{mark}"
+        alive = set(self._say_alive())
+        if before not in {"", self._name}:
+            self._pool.rows(_FORGET, {"name": before})
+            alive.discard(before)
         return {name.rpartition(":")[2] for name in alive if name != self._name}
 
     def watch(self, heard: Callable[[int], None]) -> None:

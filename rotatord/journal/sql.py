@@ -124,6 +124,7 @@ class SqlJournal:
             written = Written(amendment.events, amendment.notices)
             _update(transaction, row_of(stored)._asdict(), RECORDS.encode(stored), expected=record.seq)
             transaction.store(written)
+            transaction.urgent = True
             return stored
 
         return self._write(work)
@@ -147,6 +148,7 @@ class SqlJournal:
                 transaction.executemany(self._statements.insert_lease, rows)
             for one in written:
                 transaction.store(one)
+            transaction.urgent = True
 
         self._write(work)
 
@@ -217,6 +219,7 @@ class SqlJournal:
             if value is not None:
                 transaction.execute(self._statements.insert_fact, {"key": key, "value": value})
             transaction.store(written)
+            transaction.urgent = transaction.urgent or bool(events)
 
         self._write(work)
 

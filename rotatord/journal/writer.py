@@ -44,6 +44,7 @@ class Transaction:
         self.statements = statements
         self.event_seq = event_seq
         self.wrote = False
+        self.urgent = False  # other processes should look now
 
     def rows(self, text: str, values: Mapping[str, Any]) -> list[Any]:
         """What a query finds."""

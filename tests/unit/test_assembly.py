@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from rotatord import apply, config, life
-from rotatord.config import Configuration
-from rotatord.daemon import IN_LINE, Daemon, limits_of
+from rotatord.config import Configuration, limits_of
+from rotatord.daemon import Daemon
 from rotatord.errors import JournalUnavailable
 from rotatord.model import Asked, Debt, Notice, Record, Standing
 from rotatord.ports import Amendment
+from rotatord.replicas import IN_LINE
 from rotatord.testing.clock import SeededIds, VirtualClock
 
 ISSUER = "{type: builtin, permissions: [read]}"
