@@ -27,6 +27,7 @@ def with_place(**place: object) -> Json:
     return {"config": CLUSTER | {"credentials": [{"name": "dns", "issuer": "i", "destinations": [destination]}]}}
 
 
+SHARED: Json = {"database": {"url": {"file": "/run/url"}}, "fingerprint_key": {"file": "/run/key"}}
 VAULT = {"type": "vault", "address": "https://v:8200", "auth": {"kubernetes": {"role": "r"}}}
 
 # What the schema refuses: shapes, unknown keys, and whatever would leave the restricted Pod Security Standard.
@@ -71,11 +72,37 @@ MISSHAPEN: dict[str, tuple[Json, str]] = {
 CONTRADICTIONS: dict[str, tuple[Json, str]] = {
     "replicas without a journal to share": (
         {"replicaCount": 3},
-        "replicaCount is 3: several replicas need a journal that they share, in a database; this version keeps it in SQLite on",
+        "replicaCount is 3: several replicas need a journal that they share; give config.database.url (PostgreSQL), or set",
     ),
-    "a database": (
-        {"config": {"database": {"url": {"env": "X"}}}, "replicaCount": 2},
-        "config.database: this version keeps its journal in SQLite on the volume",
+    "a shared journal without a shared key": (
+        {"config": {"database": {"url": {"file": "/run/url"}}}},
+        "config.database.url is given and config.fingerprint_key is not: each pod would make a key of its own",
+    ),
+    "a shared journal without a shared key, by variables": (
+        {"extraEnv": [{"name": "ROTATORD_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
+        "config.database.url is given and config.fingerprint_key is not",
+    ),
+    "a claim for a journal that lies elsewhere": (
+        {"config": SHARED, "persistence": {"existingClaim": "x"}},
+        "persistence.existingClaim is given and the journal lies in a database",
+    ),
+    "built-in tokens without a volume, several replicas": (
+        {"config": SHARED | {"issuers": {"own": {"type": "builtin"}}}},
+        "issuer own is built in and the journal lies in a database: there is no volume then",
+    ),
+    "files of several pods": (
+        {
+            "config": SHARED
+            | {
+                "backends": {"here": {"type": "file"}},
+                "credentials": [{"name": "dns", "destinations": [{"backend": "here", "path": "/x"}]}],
+            }
+        },
+        "credential dns has a destination in files and the journal lies in a database: each pod would have files of its own",
+    ),
+    "a password in the database's address": (
+        {"config": {"database": {"url": "postgresql://me:planted@db/rotatord"}}},
+        "config: a secret itself stands somewhere in it",
     ),
     "a state directory": (
         {"config": {"state_dir": "/data"}},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +170,9 @@ def test_the_pod_restarts_only_for_what_is_read_at_the_start(helm: Helm) -> None
     assert template(base) == template(base | {"limits": {"threads": 4, "issuer": {"concurrency": 9}}})
     assert template(base) != template(base | {"limits": {"threads": 5, "issuer": {"concurrency": 1}}})
     assert template(base) != template(base | {"log": {"level": "debug"}})
+    shared = base | {"database": {"url": {"file": "/a"}}, "fingerprint_key": {"file": "/k"}}
+    assert template(shared) != template(shared | {"fingerprint_key": {"file": "/l"}})
+    assert template(shared) != template(shared | {"database": {"url": {"file": "/b"}}})
     assert template(base) != template(base | {"api": {"socket_mode": "0660"}})
 
 
@@ -207,24 +209,32 @@ def test_names_of_two_releases_in_one_namespace_of_others_differ(helm: Helm) -> 
     assert not names[0] & names[1]
 
 
-def test_several_replicas_come_with_a_budget_and_are_spread(helm: Helm, tmp_path: Path) -> None:
-    """The day that a journal can be shared, this is what comes with it; one replica has neither."""
+def test_several_replicas_come_with_a_budget_and_are_spread(helm: Helm) -> None:
+    """One replica has neither: a budget would only keep its node from being drained."""
     assert not of_kind(helm.template(), "PodDisruptionBudget")
     assert "topologySpreadConstraints" not in daemon(helm.template())
-    chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    file = chart / "templates" / "_contradictions.tpl"
-    closed = '{{- define "rotatord.sharedJournal" -}}\n{{- end -}}'
-    assert closed in file.read_text()
-    file.write_text(file.read_text().replace(closed, '{{- define "rotatord.sharedJournal" -}}yes{{- end -}}'))
-    objects = helm.template(chart=chart, more=["--set", "replicaCount=3"])
+    objects = helm.template(CHART / "ci" / "several-values.yaml")
     pod = only(objects, "StatefulSet")["spec"]["template"]
     budget = only(objects, "PodDisruptionBudget")["spec"]
-    assert budget["maxUnavailable"] == 1
+    assert budget["maxUnavailable"] == 2
     assert budget["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     spread = pod["spec"]["topologySpreadConstraints"][0]
     assert spread["topologyKey"] == "kubernetes.io/hostname"
     assert spread["labelSelector"] == budget["selector"]
+
+
+def test_nothing_of_several_replicas_outlives_them(helm: Helm) -> None:
+    """Their journal lies in the database: no claim, which only one of them could mount."""
+    objects = helm.template(CHART / "ci" / "several-values.yaml")
+    assert not of_kind(objects, "PersistentVolumeClaim")
+    assert [set(volume) for volume in daemon(objects)["volumes"] if volume["name"] == "state"] == [{"name", "emptyDir"}]
+    by_variables = {
+        "extraEnv": [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": "database", "key": "it"}}}
+            for name in ("ROTATORD_DATABASE_URL", "ROTATORD_FINGERPRINT_KEY")
+        ]
+    }
+    assert not of_kind(helm.template(helm.values(by_variables | {"replicaCount": 2})), "PersistentVolumeClaim")
 
 
 def test_a_monitor_that_nobody_knows_is_left_out_or_refused(helm: Helm) -> None:

@@ -27,7 +27,23 @@
 {{- define "rotatord.readAtStart" -}}
 {{- $config := include "rotatord.config" . | fromJson -}}
 {{- $limits := $config.limits | default dict -}}
-{{- dict "api" $config.api "log" $config.log "threads" $limits.threads | toJson | sha256sum -}}
+{{- dict "api" $config.api "log" $config.log "threads" $limits.threads "database" $config.database "key" $config.fingerprint_key | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* "yes" where the journal lies in a database, and replicas share it. */}}
+{{- define "rotatord.sharedJournal" -}}
+{{- $database := (include "rotatord.config" . | fromJson).database | default dict -}}
+{{- if or $database.url (include "rotatord.hasVariable" (dict "values" .Values "name" "ROTATORD_DATABASE_URL")) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* "yes" where a variable is among the further ones. {values, name}. */}}
+{{- define "rotatord.hasVariable" -}}
+{{- range .values.extraEnv -}}{{- if eq .name $.name -}}yes{{- end -}}{{- end -}}
+{{- end -}}
+
+{{/* "yes" where the state lies on a claim of ours or a given one. */}}
+{{- define "rotatord.persistent" -}}
+{{- if and .Values.persistence.enabled (not (include "rotatord.sharedJournal" .)) -}}yes{{- end -}}
 {{- end -}}
 
 {{/* Where health and metrics are served: {host, port, given}. */}}

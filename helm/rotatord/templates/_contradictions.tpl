@@ -5,14 +5,36 @@
 {{- $probes := include "rotatord.probes" . | fromJson -}}
 {{- $rights := include "rotatord.rights" . | fromJsonArray -}}
 
-{{- if and (gt (int .Values.replicaCount) 1) (not (include "rotatord.sharedJournal" .)) -}}
-{{- $found = append $found (printf "replicaCount is %d: several replicas need a journal that they share, in a database; this version keeps it in SQLite on one volume, so set replicaCount to 1" (int .Values.replicaCount)) -}}
+{{- $shared := include "rotatord.sharedJournal" . -}}
+{{- if and (gt (int .Values.replicaCount) 1) (not $shared) -}}
+{{- $found = append $found (printf "replicaCount is %d: several replicas need a journal that they share; give config.database.url (PostgreSQL), or set replicaCount to 1 and its journal lies on the volume" (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- if $shared -}}
+  {{- if not (or $config.fingerprint_key (include "rotatord.hasVariable" (dict "values" .Values "name" "ROTATORD_FINGERPRINT_KEY"))) -}}
+  {{- $found = append $found "config.database.url is given and config.fingerprint_key is not: each pod would make a key of its own, and lose it with its end; give {file: path} of a Secret that is mounted" -}}
+  {{- end -}}
+  {{- if .Values.persistence.existingClaim -}}
+  {{- $found = append $found "persistence.existingClaim is given and the journal lies in a database (config.database.url): no claim is used then; take one out" -}}
+  {{- end -}}
+  {{- range $name, $issuer := ($config.issuers | default dict) -}}
+    {{- if eq (dig "type" "" (kindIs "map" $issuer | ternary $issuer dict)) "builtin" -}}
+    {{- $found = append $found (printf "issuer %s is built in and the journal lies in a database: there is no volume then, and every token that it made would stop working with its pod" $name) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $files := list -}}
+  {{- range $name, $backend := ($config.backends | default dict) -}}
+    {{- if eq (dig "type" "" (kindIs "map" $backend | ternary $backend dict)) "file" -}}{{- $files = append $files $name -}}{{- end -}}
+  {{- end -}}
+  {{- range $credential := $config.credentials -}}
+    {{- range $destination := $credential.destinations -}}
+      {{- if has $destination.backend $files -}}
+      {{- $found = append $found (printf "credential %s has a destination in files and the journal lies in a database: each pod would have files of its own" $credential.name) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
 {{- end -}}
 {{- if include "rotatord.literals" . -}}
 {{- $found = append $found "config: a secret itself stands somewhere in it, and it would be stored in a ConfigMap for everybody to read: write a reference such as {file: path}; `rotatord validate` names the line" -}}
-{{- end -}}
-{{- if hasKey $config "database" -}}
-{{- $found = append $found "config.database: this version keeps its journal in SQLite on the volume; take this key out until the chart says otherwise" -}}
 {{- end -}}
 {{- if hasKey $config "state_dir" -}}
 {{- $found = append $found "config.state_dir: the chart mounts the volume and says where; take this key out" -}}
@@ -38,7 +60,7 @@
 {{- if and .Values.image.tag .Values.image.digest -}}
 {{- $found = append $found "image.tag and image.digest are both given: the digest beats the tag, so the tag would only mislead; take one out" -}}
 {{- end -}}
-{{- if not .Values.persistence.enabled -}}
+{{- if not (or .Values.persistence.enabled $shared) -}}
   {{- if .Values.persistence.existingClaim -}}
   {{- $found = append $found "persistence.existingClaim is given and persistence.enabled is false: which one is meant?" -}}
   {{- end -}}
@@ -93,8 +115,4 @@
 {{- if $found -}}
 {{- fail (printf "these values contradict each other:\n%s" (join "\n" $found)) -}}
 {{- end -}}
-{{- end -}}
-
-{{/* "yes" where the replicas can share a journal. Not in this version. */}}
-{{- define "rotatord.sharedJournal" -}}
 {{- end -}}

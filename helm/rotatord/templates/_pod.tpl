@@ -39,10 +39,10 @@
 - name: config
   configMap: {name: {{ include "rotatord.fullname" . }}}
 - name: state
-  {{- if .Values.persistence.enabled }}
+  {{- if include "rotatord.persistent" . }}
   persistentVolumeClaim: {claimName: {{ include "rotatord.claim" . }}}
   {{- else }}
-  emptyDir: {sizeLimit: {{ .Values.persistence.size }}}
+  emptyDir: {sizeLimit: {{ include "rotatord.sharedJournal" . | empty | ternary .Values.persistence.size "64Mi" }}}
   {{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
