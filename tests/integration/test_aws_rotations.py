@@ -25,7 +25,7 @@ from tests.servers.aws_rights import policy_of
 
 NAME, USER, SECRET, ACCOUNT = "reports", "reports", "apps/reports", "123456789012"
 POLLS_EVERY = timedelta(seconds=40)
-STEP_SECONDS = 10.0
+STEP_SECONDS = 20.0
 ROTATIONS = 50
 
 
