@@ -6,6 +6,7 @@ This is the only place that retries, and the only one that decides what an error
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from rotatord import moves, retry
@@ -100,9 +101,10 @@ class Saga:
         try:
             work: Work | None = None
             for _ in range(UNITS_PER_CLAIM):
+                now = self._ctx.now()
                 work = choose(
                     record,
-                    self._ctx.now(),
+                    now,
                     surveyed=record.name in self._surveyed,
                     read_only=self._read_only(),
                     freeze=self._ctx.paused(),
@@ -112,7 +114,7 @@ class Saga:
                 if self._stopping():
                     return record  # it is due, and goes on at the next start
                 record = self._one(lease, record, work)
-            record = self._settle_due(lease, record, idle=work is None)
+            record = self._settle_due(lease, record, now, idle=work is None)
         except LeaseLost:
             return record
         finally:
@@ -133,9 +135,9 @@ class Saga:
             self._journal.release(lease)
         return record
 
-    def _settle_due(self, lease: Lease, record: Record, *, idle: bool) -> Record:
-        """A record with nothing to do now must say when to look again, or it would be claimed again at once."""
-        now = self._ctx.now()
+    def _settle_due(self, lease: Lease, record: Record, now: datetime, *, idle: bool) -> Record:
+        """A record with nothing to do must say when to look again, or it would be claimed again at once. ``now``: when there
+        was nothing to do. What has come due since then is not blocked, and is claimed again at once."""
         due_at = next_due(record, now)
         if idle and due_at is not None and due_at <= now:
             due_at = now + LOOK_AGAIN  # frozen or read only
