@@ -11,7 +11,7 @@ import json
 import secrets
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ CREDENTIAL = """
     destinations: [{{backend: cluster, namespace: {namespace}, name: {name}, keys: {{TOKEN: token}}, version_key: VERSION}}]
     consumers: [{{type: {kind}, name: {workload}, namespace: {namespace}, kubeconfig: {kubeconfig}{settings}}}]
 """
-PATIENCE = "gather: 200ms, stuck_after: 2s, steady_for: 500ms, progress_within: 4s"
+PATIENCE = "gather: 200ms, stuck_after: 4s, steady_for: 500ms, progress_within: 12s"
 
 
 @dataclass
@@ -148,6 +148,10 @@ class Applications:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Nobody uses anything any more."""
         self._stop.set()
         assert self._thread is not None
         self._thread.join(20)
@@ -209,7 +213,12 @@ class Fleet:
 
     def quiet(self, name: str, seconds: float = 90) -> Json:
         """Its row, once nothing is open or owed."""
-        return self._until(name, lambda row: bool(row["state"] == "quiet"), "become quiet", seconds)
+
+        def over(row: Json) -> bool:
+            assert row["state"] != "empty" or row["last_rotation"] is None, row["last_rotation"]
+            return bool(row["state"] == "quiet")
+
+        return self._until(name, over, "become quiet", seconds)
 
     def _until(self, name: str, reached: Callable[[Json], bool], what: str, seconds: float) -> Json:
         try:
@@ -224,8 +233,17 @@ class Fleet:
 
 
 @contextmanager
-def fleet_of(plane: ControlPlane, namespace: str, directory: Path, also: list[str], credentials: list[Json]) -> Iterator[Fleet]:
-    """A fleet with these credentials; their workloads are for the caller to make, before or after. Ends both."""
+def fleet_of(
+    plane: ControlPlane,
+    namespace: str,
+    directory: Path,
+    credentials: list[Json],
+    *,
+    also: Sequence[str] = (),
+    settled: Sequence[tuple[str, str]] = (),
+) -> Iterator[Fleet]:
+    """A fleet with these credentials. Their workloads are for the caller to make, before or after; those that are named
+    in ``settled`` (kind and name) run before the daemon does. ``also``: further namespaces with applications."""
     directory.mkdir(exist_ok=True)
     port, secret = free_port(), directory / "introspection"
     secret.write_text("callers")
@@ -238,8 +256,14 @@ def fleet_of(plane: ControlPlane, namespace: str, directory: Path, also: list[st
     installation = Installation(directory, text)
     applications = Applications(plane, [namespace, *also], Introspection(port))
     fleet = Fleet(plane, namespace, directory, installation, applications)
-    with installation, applications:
-        yield fleet
+    with applications:
+        for kind, name in settled:
+            plane.settled(kind, namespace, name, 60)
+        with installation:
+            try:
+                yield fleet
+            finally:
+                applications.stop()
 
 
 def fresh_namespace(plane: ControlPlane) -> str:

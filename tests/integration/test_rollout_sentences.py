@@ -58,7 +58,7 @@ def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     create(control_plane, namespace, "deployment", "idle", replicas=0)
     create(control_plane, cramped, "deployment", "cramped", replicas=3, strategy={"rollingUpdate": {"maxUnavailable": 0}})
     directory = tmp_path_factory.mktemp("sentences") / "fleet"
-    with fleet_of(control_plane, namespace, directory, [cramped], credentials) as fleet:
+    with fleet_of(control_plane, namespace, directory, credentials, also=[cramped]) as fleet:
         fleet.quiet("cramped")
         fleet.first["cramped"] = (fleet.token("cramped", cramped), fleet.last("cramped"))
         fleet.cramped = cramped

@@ -57,21 +57,23 @@ def fleet(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     """Every credential has its first version, at work in three pods each; then every one of them is rotated."""
     namespace = fresh_namespace(control_plane)
     credentials = [{"name": name, "kind": kind_of(name)} for name in [*GOOD, *BAD]]
-    shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 10s, stuck_after: 2s, steady_for: 500ms"}
+    shared = {"kind": "deployment", "workload": "shared", "settings": "gather: 10s, stuck_after: 4s, steady_for: 500ms"}
     credentials += [{"name": name, **shared} for name in SHARED]
-    grouped = {"kind": "deployment", "workload": "group", "settings": "gather: 10s, stuck_after: 2s, steady_for: 500ms"}
+    grouped = {"kind": "deployment", "workload": "group", "settings": "gather: 10s, stuck_after: 4s, steady_for: 500ms"}
     credentials += [{"name": name, **grouped} for name in GROUP]
     credentials.append({"name": "lost-daemonset", "kind": "daemonset", "settings": f"{PATIENCE}, ignore_not_ready_nodes: 1"})
-    for name in [*GOOD, *BAD, "shared", "group", "lost-daemonset"]:
-        kind = "deployment" if name in {"shared", "group"} else kind_of(name)
+    kinds = {name: kind_of(name) for name in [*GOOD, *BAD, "lost-daemonset"]} | dict.fromkeys(("shared", "group"), "deployment")
+    for name, kind in kinds.items():
         ends = {TERMINATES_AFTER: str(LINGERS_SECONDS)} if name in GOOD else {}
         more = {} if kind == "daemonset" else {"replicas": 3}
         if kind == "deployment":
-            more |= {"progressDeadlineSeconds": 5}
+            more |= {"progressDeadlineSeconds": 10}
         if name == "lost-daemonset":
             more["template"] = short_grace(name)
         getattr(control_plane, kind)(namespace, name, wait=False, annotations={UNREADY: "until it has read", **ends}, **more)
-    with fleet_of(control_plane, namespace, tmp_path_factory.mktemp("rollouts") / "fleet", [], credentials) as fleet:
+    settled = [(kind, name) for name, kind in kinds.items()]
+    directory = tmp_path_factory.mktemp("rollouts") / "fleet"
+    with fleet_of(control_plane, namespace, directory, credentials, settled=settled) as fleet:
         names = [*SHARED, *GROUP, *GOOD, *BAD, "lost-daemonset"]
         for name in names:
             fleet.quiet(name)
