@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +35,8 @@ PLACES = {
     "secretsmanager plain": Destination(backend="b", address={"name": "apps/plain", "format": "plain"}, keys={"": "token"}),
     "ssm": Destination(backend="b", address={"name": "/apps/db"}, keys={"TOKEN": "token"}),
 }
+BESIDE = [("secretsmanager", Slot.PENDING), ("secretsmanager", Slot.PREVIOUS), ("ssm", Slot.PENDING)]
+EVERYWHERE = [*((name, Slot.CURRENT) for name in PLACES), BESIDE[0], BESIDE[2]]  # the form does not matter to the slots
 CREATE: dict[str, Any] = {"secretsmanager": aws_secrets_manager.create, "ssm": aws_ssm_parameter.create}
 
 
@@ -57,7 +60,8 @@ class Setting:
     def stored(self) -> str:
         """All that anybody could still read, in all versions."""
         self.fake.advance(10)
-        things = self.fake.account.things(self.service, REGION).values()
+        name = self.place.address["name"].removeprefix("/")
+        things = [thing for full, thing in self.fake.account.things(self.service, REGION).items() if name in full]
         if self.service == "ssm":
             return "\n".join(version.value for each in things if isinstance(each, Parameter) for version in each.versions)
         alive = [each for each in things if each.purged is None or each.purged > self.fake.clock.now()]
@@ -72,13 +76,28 @@ class Setting:
         return str(secret.versions[secret.stages["AWSCURRENT"]].text)
 
 
-@pytest.fixture(params=list(PLACES))
-def setting(request: pytest.FixtureRequest) -> Iterator[Setting]:
-    service = request.param.partition(" ")[0]
+@pytest.fixture(scope="module")
+def started() -> Iterator[tuple[FakeAws, dict[str, Any]]]:
+    """One strict AWS, and one backend a service, for all tests here: making clients takes longer than most of them."""
     with strict_aws() as fake:
-        backend = CREATE[service](settings(fake.url), surroundings(fake.admin, fake.clock.now))
-        yield Setting(fake, backend, PLACES[request.param], service)
-        backend.close()
+        backends = {name: make(settings(fake.url), surroundings(fake.admin, fake.clock.now)) for name, make in CREATE.items()}
+        yield fake, backends
+        for backend in backends.values():
+            backend.close()
+
+
+@pytest.fixture(params=list(PLACES))
+def setting(request: pytest.FixtureRequest, started: tuple[FakeAws, dict[str, Any]]) -> Iterator[Setting]:
+    """With a name that nobody used before."""
+    fake, backends = started
+    service, place = request.param.partition(" ")[0], PLACES[request.param]
+    unused = {**place.address, "name": f"{place.address['name']}.{secrets.token_hex(4)}"}
+    fake.advance(10)  # what earlier tests deleted is gone
+    faults = fake.gateway.faults
+    yield Setting(fake, backends[service], replace(place, address=unused), service)
+    fake.gateway.faults = faults
+    faults.clear()
+    fake.advance(3600)
 
 
 def insist(setting: Setting, slot: Slot, fields: Secret, marker: Marker) -> int:
@@ -108,7 +127,7 @@ def empty(setting: Setting, slot: Slot) -> int:
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-@pytest.mark.parametrize("slot", list(Slot))
+@pytest.mark.parametrize(("setting", "slot"), EVERYWHERE, indirect=["setting"])
 def test_a_write_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
     """Whichever call of a write fails, and however: repeated as the engine repeats it, the value is there, whole, under its
     own marker; and it is still there when everything late has landed."""
@@ -130,7 +149,7 @@ def test_a_write_that_fails_at_any_call_converges(setting: Setting, slot: Slot, 
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-@pytest.mark.parametrize("slot", list(Slot))
+@pytest.mark.parametrize(("setting", "slot"), EVERYWHERE, indirect=["setting"])
 def test_a_first_write_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
     """Likewise where nothing was before."""
     place = setting.place
@@ -145,7 +164,7 @@ def test_a_first_write_that_fails_at_any_call_converges(setting: Setting, slot: 
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-@pytest.mark.parametrize("slot", [Slot.PENDING, Slot.PREVIOUS])
+@pytest.mark.parametrize(("setting", "slot"), BESIDE, indirect=["setting"])
 def test_a_clear_that_fails_at_any_call_converges(setting: Setting, slot: Slot, fault: str) -> None:
     """Whichever call fails: repeated, the slot is empty, and nothing of it is left, at once or after the next use."""
     marker = MARKER
@@ -160,7 +179,7 @@ def test_a_clear_that_fails_at_any_call_converges(setting: Setting, slot: Slot, 
         assert FIRST.reveal("token") not in setting.stored(), f"call {nth}"
 
 
-@pytest.mark.parametrize("slot", list(Slot))
+@pytest.mark.parametrize(("setting", "slot"), EVERYWHERE, indirect=["setting"])
 def test_a_write_that_is_stopped_at_any_call_leaves_the_old_value_or_the_new_one(setting: Setting, slot: Slot) -> None:
     """Never nothing: what lies there may be the only copy of a version that lives."""
     values = itertools.cycle((FIRST, SECOND))
@@ -178,7 +197,7 @@ def test_a_write_that_is_stopped_at_any_call_leaves_the_old_value_or_the_new_one
         old = new
 
 
-@pytest.mark.parametrize("slot", [Slot.PENDING, Slot.PREVIOUS])
+@pytest.mark.parametrize(("setting", "slot"), BESIDE, indirect=["setting"])
 def test_a_value_that_lands_after_its_slot_was_cleared_goes_with_the_next_use(setting: Setting, slot: Slot) -> None:
     """The creation that lands late brings a value back beside a cleared slot. It is no value of the slot, or shows as one to
     be cleared; and when the slot is used again it is destroyed."""
