@@ -44,6 +44,7 @@ from rotatord.secret import Secret
 
 MARKER_TYPE = "rotatord.io/token-marker"
 DOMAIN = "rotatord.io"
+METHOD_SECONDS = 12.0  # of all requests of one method: fits into a lease
 SHORTEST_LIFE = timedelta(minutes=10)  # the API server takes no less
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 _REF = re.compile(r"(?P<namespace>[a-z0-9-]+)/(?P<name>[a-z0-9.-]+)@(?P<uid>[0-9a-f-]+)")
@@ -104,7 +105,7 @@ class ServiceAccountTokens:
         self._settings = settings
         self._now = surroundings.now
         self._cluster = cluster
-        self.timeout = 3 * settings.timeout
+        self.timeout = max(settings.timeout, min(3 * settings.timeout, METHOD_SECONDS))
         self.traits = Traits(
             fields=("token",),
             max_live=settings.markers,
