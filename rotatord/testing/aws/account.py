@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from rotatord.testing.aws import managed
 from rotatord.testing.aws.errors import AwsError
 from rotatord.testing.aws.policies import Document, parsed
 from rotatord.testing.aws.spread import Lags, Register, Spread, View
+from rotatord.testing.clock import SeededIds
 
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _SECRET_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"  # noqa: S105 - an alphabet
@@ -155,7 +155,7 @@ class Account:
         self.number = number
         self.now = now
         self.spread = Spread(seed, lags, replicas)
-        self._random = random.Random(f"ids {seed}")  # noqa: S311 - a fake's values, repeatable on purpose
+        self._chance = SeededIds(f"ids {seed}")  # a fake's values, repeatable on purpose
         self.users: dict[str, User] = {}
         self.roles: dict[str, Role] = {}
         self.policies: dict[str, Policy] = {}
@@ -174,13 +174,13 @@ class Account:
     # -- making things --
 
     def new_id(self, prefix: str) -> str:
-        return prefix + "".join(self._random.choices(_ID_LETTERS, k=16))
+        return prefix + self.letters(16, _ID_LETTERS)
 
     def letters(self, count: int, alphabet: str = _SECRET_LETTERS) -> str:
-        return "".join(self._random.choices(alphabet, k=count))
+        return "".join(alphabet[int(self.fraction() * len(alphabet))] for _ in range(count))
 
     def fraction(self) -> float:
-        return self._random.random()
+        return self._chance.fraction()
 
     def add_user(self, name: str, path: str = "/") -> User:
         arn = f"arn:aws:iam::{self.number}:user{path}{name}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from rotatord.clock import SystemClock
 from rotatord.testing.aws import sts
 from rotatord.testing.aws.account import Account, Key, KeyRow, Policy, Principal, Role, Use, User
 from rotatord.testing.aws.asking import Decided
@@ -40,13 +40,13 @@ class RunningClock:
     """Runs by itself from the present, ``scale`` times as fast, and can be moved on. With scale 0 it only moves when told."""
 
     def __init__(self, scale: float = 1.0) -> None:
-        self._start = datetime.now(UTC)
-        self._began = time.monotonic()
+        self._clock = SystemClock()
+        self._start, self._began = self._clock.now(), self._clock.monotonic()
         self._scale = scale
         self._moved = 0.0
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._scale + self._moved)
+        return self._start + timedelta(seconds=(self._clock.monotonic() - self._began) * self._scale + self._moved)
 
     def advance(self, seconds: float) -> None:
         if seconds < 0:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from rotatord.clock import SystemClock
 from rotatord.testing.aws import (
     iam_policies,
     iam_users,
@@ -87,12 +88,13 @@ class _Request:
 
 
 class Gateway:
-    """Answers requests, one at a time. ``wall`` is the clock that signatures are held against."""
+    """Answers requests, one at a time."""
 
     def __init__(self, account: Account, faults: Faults, quotas: Quotas) -> None:
         self.account = account
         self.faults = faults
         self.quotas = quotas
+        self._wall = SystemClock()  # what the signatures of real clients are held against
         self.skew = timedelta(0)  # how far our clock is ahead of the true one
         self.source_ip = "127.0.0.1"
         self.calls: list[Call] = []
@@ -230,7 +232,7 @@ class Gateway:
 
     def _verify(self, wire: Wire, signature: Signature, secret: str, request: _Request) -> None:
         try:
-            verify(wire, signature, secret, datetime.now(UTC) + self.skew, request.service.protocol)
+            verify(wire, signature, secret, self._wall.now() + self.skew, request.service.protocol)
         except AwsError as error:
             raise _Unfit("signature", error) from None
 

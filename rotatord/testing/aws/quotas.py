@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from rotatord.clock import SystemClock
 from rotatord.testing.aws.errors import AwsError
 
 _SECRET_WRITES = frozenset(
@@ -58,12 +58,13 @@ class Quotas:
 
     def __init__(self, rates: Mapping[str, Rate] = RATES) -> None:
         self.rates = dict(rates)
+        self._clock = SystemClock()
         self._left: dict[str, tuple[float, datetime, float]] = {}  # tokens, at the account's time, at the real time
 
     def draw(self, service: str, operation: str, now: datetime) -> None:
         """Take one call, or refuse it as the service does."""
         name = family(service, operation)
-        rate, real = self.rates[name], time.monotonic()
+        rate, real = self.rates[name], self._clock.monotonic()
         left, then, then_real = self._left.get(name, (rate.most, now, real))
         passed = max((now - then).total_seconds(), real - then_real, 0.0)
         left = min(rate.most, left + passed * rate.per_second)

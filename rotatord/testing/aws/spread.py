@@ -6,11 +6,12 @@ success may be followed by a refusal.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
+
+from rotatord.testing.clock import SeededIds
 
 T = TypeVar("T")
 View = tuple[str, int]  # a service and one of its replicas
@@ -44,24 +45,24 @@ class Spread:
     """Draws when a change arrives where. Seeded: the same calls in the same order spread the same way."""
 
     def __init__(self, seed: int, lags: Lags, replicas: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose, guards nothing
+        self._chance = SeededIds(f"spread {seed}")
         self.lags = lags
         self.replicas = replicas
 
     def replica(self) -> int:
         """Who answers the next request."""
-        return self._random.randrange(self.replicas)
+        return int(self._chance.fraction() * self.replicas)
 
     def mistaken(self) -> bool:
         """Whether this refusal is in the wrong words."""
-        return self.lags.wrong_words > 0 and self._random.random() < self.lags.wrong_words
+        return self.lags.wrong_words > 0 and self._chance.fraction() < self.lags.wrong_words
 
     def arrivals(self, now: datetime, at_most: float) -> Mapping[View, datetime]:
         """When a change made now arrives. One view, drawn too, needs nearly all of the time: the bound is met in tests."""
         views = [(service, replica) for service in SERVICES for replica in range(self.replicas)]
-        last = self._random.choice(views)
-        delays = {view: at_most * self._random.random() for view in views}
-        delays[last] = at_most * (0.9 + 0.1 * self._random.random())
+        last = views[int(self._chance.fraction() * len(views))]
+        delays = {view: at_most * self._chance.fraction() for view in views}
+        delays[last] = at_most * (0.9 + 0.1 * self._chance.fraction())
         return {view: now + timedelta(seconds=delay) for view, delay in delays.items()}
 
 
