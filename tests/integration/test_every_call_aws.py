@@ -32,18 +32,19 @@ _NUMBERS = itertools.count(1)
 _CURRENT: dict[str, Any] = {}  # the world and the strikes that are being played
 
 
-@pytest.fixture(autouse=True)
-def _struck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request of ours passes the strikes."""
-    plain = Aws.call
+def struck(plugin: Any) -> Any:
+    """The plugin, every request of which passes the strikes."""
+    aws: Aws = plugin._aws
+    plain = aws.call
 
-    def call(self: Aws, service: str, operation: str, **more: Any) -> JsonMap:
+    def call(service: str, operation: str, **more: Any) -> JsonMap:
         effect = not operation.startswith(("get", "list", "describe", "simulate"))
         strikes: Strikes = _CURRENT["strikes"]
-        sent: JsonMap = strikes.send(f"{service} {operation}", lambda: plain(self, service, operation, **more), effect=effect)
+        sent: JsonMap = strikes.send(f"{service} {operation}", lambda: plain(service, operation, **more), effect=effect)
         return sent
 
-    monkeypatch.setattr(Aws, "call", call)
+    aws.call = call  # type: ignore[method-assign]
+    return plugin
 
 
 class Users:
@@ -117,8 +118,9 @@ def _keys_in_secrets_manager(turn_back: bool) -> Callable[[Strikes], list[str]]:
         world = _fresh()
         with FakeAws(clock=world.clock, seed=1) as aws:
             aws.user(USER)
-            issuer = aws_iam_user.create({**_settings(aws), "propagation": "2s", "listing_delay": "1s"}, _around(world))
-            backend = aws_secrets_manager.create(_settings(aws), _around(world))
+            settings = {**_settings(aws), "propagation": "2s", "listing_delay": "1s"}
+            issuer = struck(aws_iam_user.create(settings, _around(world)))
+            backend = struck(aws_secrets_manager.create(_settings(aws), _around(world)))
             users, store = Users(aws, world.book), RealStore(backend)
             world.issuers["issuer"], world.plugins.issuers["issuer"] = users, issuer  # type: ignore[assignment]
             world.backends["store"], world.plugins.backends["store"] = store, backend  # type: ignore[assignment]
@@ -176,7 +178,7 @@ def _tokens_in(kind: str, address: JsonMap, turn_back: bool) -> Callable[[Strike
     def play(strikes: Strikes) -> list[str]:
         world = _fresh()
         with FakeAws(clock=world.clock, seed=1) as aws:
-            backend = importlib.import_module(f"backends.{kind}").create(_settings(aws), _around(world))
+            backend = struck(importlib.import_module(f"backends.{kind}").create(_settings(aws), _around(world)))
             store = RealStore(backend)
             source = world.add_issuer(traits=traits())
             world.backends["store"], world.plugins.backends["store"] = store, backend  # type: ignore[assignment]
