@@ -257,6 +257,12 @@ def test_a_secret_does_not_get_into_a_config_map(helm: Helm, config: Json, form:
     assert "AKIA" not in str(refused.value)
 
 
+def test_not_even_a_comment_may_hold_one(helm: Helm) -> None:
+    """Text reaches the ConfigMap letter for letter, what the daemon passes over included."""
+    with pytest.raises(Refused, match="a secret itself stands somewhere in it"):
+        helm.template(helm.values({"config": "# was hvs.CAESIPLANTEDplantedPLANTED\nlog: {level: info}\n"}))
+
+
 @pytest.mark.parametrize("config", [*LITERALS.values(), *NO_LITERALS.values()], ids=[*LITERALS, *NO_LITERALS])
 def test_the_chart_and_the_daemon_find_the_same_literals(helm: Helm, config: Json) -> None:
     """Neither lets pass, nor refuses, what the other one does not."""

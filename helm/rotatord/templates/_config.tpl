@@ -84,6 +84,8 @@ refuse it. The shapes and names are those of the daemon's own check. What is fou
 {{- $json := include "rotatord.config" . | replace "\\u003c" "<" | replace "\\u003e" ">" | replace "\\u0026" "&" -}}
 {{- $shaped := `"(hv[sbr]\.[\w-]{20,}|s\.[A-Za-z0-9]{24}"|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|(AKIA|ASIA)[0-9A-Z]{16}"|xox[baprs]-[\w-]{10,}|sk_live_\w{10,}|npm_\w{20,}|whsec_[\w+/=]{16,}|eyJ[\w-]{10,}\.eyJ|-----BEGIN [A-Z ]*PRIVATE KEY|[a-z][a-z0-9+.-]*://[^/\s:@"]*:[^/\s@"]+@)` -}}
 {{- if regexMatch $shaped $json -}}yes{{- end -}}
+{{- $anywhere := `(^|[^\w.-])(hv[sbr]\.[\w-]{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|(AKIA|ASIA)[0-9A-Z]{16}([^\w]|$)|xox[baprs]-[\w-]{10,}|sk_live_\w{10,}|whsec_[\w+/=]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY)` -}}
+{{- if and (kindIs "string" .Values.config) (regexMatch $anywhere .Values.config) -}}yes{{- end -}}{{/* in a comment, too */}}
 {{- range regexFindAll `"([^"]*_)?(?i:token|password|passwd|secret|secret_id|api_?key|private_key|secret_key|access_key)":"[^"\s/{\\]{16,}"` $json -1 -}}
 {{- $value := regexReplaceAll `^"[^"]*":` . "" -}}
 {{- if and (regexMatch "[0-9]" $value) (regexMatch "[A-Za-z]" $value) -}}yes{{- end -}}
