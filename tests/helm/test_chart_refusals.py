@@ -91,14 +91,8 @@ CONTRADICTIONS: dict[str, tuple[Json, str]] = {
         "issuer own is built in and the journal lies in a database: there is no volume then",
     ),
     "files of several pods": (
-        {
-            "config": SHARED
-            | {
-                "backends": {"here": {"type": "file"}},
-                "credentials": [{"name": "dns", "destinations": [{"backend": "here", "path": "/x"}]}],
-            }
-        },
-        "credential dns has a destination in files and the journal lies in a database: each pod would have files of its own",
+        {"config": SHARED | {"backends": {"here": {"type": "file"}}}},
+        "backend here keeps its slots in files of each pod and the journal lies in a database: give slots, a path on a volume",
     ),
     "a password in the database's address": (
         {"config": {"database": {"url": "postgresql://me:planted@db/rotatord"}}},

@@ -21,20 +21,11 @@
     {{- $found = append $found (printf "issuer %s is built in and the journal lies in a database: there is no volume then, and every token that it made would stop working with its pod" $name) -}}
     {{- end -}}
   {{- end -}}
-  {{- $files := list -}}
   {{- range $name, $backend := ($config.backends | default dict) -}}
-    {{- if eq (dig "type" "" (kindIs "map" $backend | ternary $backend dict)) "file" -}}{{- $files = append $files $name -}}{{- end -}}
-  {{- end -}}
-  {{- range $credential := $config.credentials -}}
-    {{- range $destination := $credential.destinations -}}
-      {{- if has $destination.backend $files -}}
-      {{- $found = append $found (printf "credential %s has a destination in files and the journal lies in a database: each pod would have files of its own" $credential.name) -}}
-      {{- end -}}
+    {{- if and (eq (dig "type" "" (kindIs "map" $backend | ternary $backend dict)) "file") (not (dig "slots" "" $backend)) -}}
+    {{- $found = append $found (printf "backend %s keeps its slots in files of each pod and the journal lies in a database: give slots, a path on a volume that all pods mount" $name) -}}
     {{- end -}}
   {{- end -}}
-{{- end -}}
-{{- if include "rotatord.literals" . -}}
-{{- $found = append $found "config: a secret itself stands somewhere in it, and it would be stored in a ConfigMap for everybody to read: write a reference such as {file: path}; `rotatord validate` names the line" -}}
 {{- end -}}
 {{- if hasKey $config "state_dir" -}}
 {{- $found = append $found "config.state_dir: the chart mounts the volume and says where; take this key out" -}}
