@@ -14,9 +14,10 @@ from typing import Any
 
 from rotatord.errors import Retryable
 from rotatord.model import Destination, Slot
-from rotatord.ports import Backend
+from rotatord.ports import Backend, Held
 from rotatord.secret import Secret
 from rotatord.testing.backend import Shown
+from rotatord.testing.clock import VirtualClock
 from rotatord.testing.faults import Fault
 from rotatord.testing.simulator import Simulator, _Late
 from rotatord.testing.turns import Death
@@ -96,8 +97,9 @@ class Struck:
 class RealStore:
     """What the fakes of a world ask of a store, answered by reading a real one. Reads are remembered until a write."""
 
-    def __init__(self, backend: Backend, name: str = "store") -> None:
-        self.name = name
+    def __init__(self, backend: Backend, clock: VirtualClock) -> None:
+        self.name = "store"
+        self._clock = clock
         self.down = False
         self._backend = backend
         self._known: dict[str, Destination] = {}
@@ -114,13 +116,21 @@ class RealStore:
         assert at is None, "a real store does not remember what it showed"
         self._known[destination.id] = destination
         if destination.id not in self._seen:
-            held = self._backend.read(destination, Slot.CURRENT)
+            held = self._read(destination, Slot.CURRENT)
             self._seen[destination.id] = Shown(held.fields, held.marker.label if held.marker else None)
         return self._seen[destination.id]
 
     def document(self, destination: Destination, slot: Slot = Slot.CURRENT) -> object | None:
-        held = self._backend.read(destination, slot)
+        held = self._read(destination, slot)
         return None if held.empty else held
+
+    def _read(self, destination: Destination, slot: Slot) -> Held:
+        for _ in range(30):
+            try:
+                return self._backend.read(destination, slot)
+            except Retryable:  # a quota: it comes back with time
+                self._clock.advance(1.0)
+        raise AssertionError(f"{destination.id} cannot be read")
 
     def holds(self, secret: Secret) -> list[str]:
         return [name for name, destination in self._known.items() if self.shown(destination).fields == secret]

@@ -56,7 +56,7 @@ def _story(backend: KubernetesBackend, turn_back: bool) -> Callable[[Strikes], l
         number = next(_NUMBERS)
         world = World(number)
         source = world.add_issuer(traits=traits())
-        quiet = RealStore(backend)
+        quiet = RealStore(backend, world.clock)
         world.backends["store"] = quiet  # type: ignore[assignment]
         world.plugins.backends["store"] = backend
         home, second = (
