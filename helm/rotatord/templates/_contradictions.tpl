@@ -27,6 +27,9 @@
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- if include "rotatord.literals" . -}}
+{{- $found = append $found "config: a secret itself stands somewhere in it, and it would be stored in a ConfigMap for everybody to read: write a reference such as {file: path}; `rotatord validate` names the line" -}}
+{{- end -}}
 {{- if hasKey $config "state_dir" -}}
 {{- $found = append $found "config.state_dir: the chart mounts the volume and says where; take this key out" -}}
 {{- end -}}
