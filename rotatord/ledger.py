@@ -35,6 +35,7 @@ from rotatord.steps.slots import fields_at, named
 PROOF_WAIT_SECONDS = 1.0
 BLOCKED_WAIT_SECONDS = 10.0
 PROOFS_WHEN_SPREADING = 2
+CLOCK_SKEW = timedelta(minutes=5)  # our wall clock may be so far ahead of the issuer's; what lived before the intent is known
 
 
 def settle(ctx: Context, record: Record, key: str) -> Unit:
@@ -136,7 +137,7 @@ def _sweep(ctx: Context, record: Record, debt: Debt) -> Generator[Op, Any, Recor
         rotation=debt.rotation,
         parameters=spec.parameters if debt.parameters is None else debt.parameters,
         scope=spec.scope,
-        since=min((intent.at for intent in lost), default=None),
+        since=min((intent.at - CLOCK_SKEW for intent in lost), default=None),
         known=tuple(sorted({ref for intent in lost for ref in intent.known})),
     )
     live = yield from ask(debt.issuer, issuer, "find", lambda: issuer.find(query))
