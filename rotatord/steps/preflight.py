@@ -12,7 +12,7 @@ from rotatord.ops import with_rotation as changed
 from rotatord.ports import BackendPreflight, ConsumerPreflight, Issuer, Preflight, Published
 from rotatord.steps.copies import lagging
 from rotatord.steps.inspect import behind
-from rotatord.steps.slots import Kind, kind
+from rotatord.steps.slots import Kind, find_fields, kind
 
 DRIFT_WAIT_SECONDS = 60.0
 CAP_WAIT_SECONDS = 10.0
@@ -76,7 +76,8 @@ def _consumers(ctx: Context, record: Record) -> Generator[Op, Any, str]:
         if isinstance(plugin, ConsumerPreflight):
             answer = yield from tell(plugin, "consumer.preflight", plugin.preflight, name=consumer.name)
             problems.extend(f"consumer {consumer.name}: {sentence}" for sentence in answer)
-    if rotation.base is not None:
+    # A base that no slot holds any more can be compared with nothing, and nothing but a mint brings a value back.
+    if rotation.base is not None and (yield from find_fields(ctx, rotation.plan, rotation.base)) is not None:
         late = yield from lagging(ctx, record, rotation.plan.consumers, rotation.base)
         problems.extend(
             f"the copy {name} does not hold the current version: whatever fills it is late or stopped"
