@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# A wall clock that runs apart from the monotonic one by more than this was set; the wait then starts again.
+# A wall clock that lags behind the monotonic one by more than this was set back; the wait then starts again.
 DISAGREEMENT = timedelta(seconds=5)
 
 
@@ -67,15 +67,17 @@ class SystemClock:
 
 
 def elapsed(start: Instant, now: Instant, duration: timedelta) -> bool | None:
-    """Whether ``duration`` has passed on both clocks since ``start``; None if the clocks disagree (start again).
+    """Whether ``duration`` has passed on both clocks since ``start``; None if one was set back (start again).
 
-    After a reboot there is no common monotonic clock: that is a disagreement too.
+    A clock that was set forwards is not believed, and needs no new start: the other one decides. So several machines whose
+    wall clocks differ come to an end too: a wait that begins anew on the slowest of them does so once. After a reboot
+    there is no common monotonic clock: start again.
     """
     if start.epoch != now.epoch:
         return None
     wall = now.wall - start.wall
     monotonic = timedelta(seconds=now.monotonic - start.monotonic)
-    if abs(wall - monotonic) > DISAGREEMENT:
+    if monotonic < -DISAGREEMENT or monotonic - wall > DISAGREEMENT:
         return None
     return wall >= duration and monotonic >= duration
 
