@@ -65,6 +65,10 @@ class Leases:
         with self._lock:
             self._check(lease, self._clock.monotonic())
 
+    def holder(self, name: str) -> Taken:
+        """The fence and the end of the last lease that was not given back; zeros when there is none."""
+        return self._held.get(name, (0, 0.0))
+
     def held(self) -> frozenset[str]:
         """The names that somebody holds now."""
         with self._lock:

@@ -126,6 +126,28 @@ class FakeConsumer(Fake):
             for copy in self.copies:
                 self._use(copy)
 
+    def moments(self) -> list[datetime]:
+        """When an instance will load, end, or poll something that it has not got."""
+        found = []
+        shown = None
+        for copy in self.copies:
+            if copy.loads_at is not None:
+                found.append(copy.loads_at)
+            if copy.ends_at is not None:
+                found.append(copy.ends_at)
+            elif copy.polls_at is not None:
+                shown = shown or self.backend.shown(self.destination)
+                if self.copy_delay or shown.fields is not copy.secret:
+                    found.append(copy.polls_at)
+        return found
+
+    def keep_up(self) -> None:
+        """Polls are over at which there was nothing new to read."""
+        now, shown = self.clock.outside(), self.backend.shown(self.destination)
+        for copy in self.copies:
+            if self.poll and copy.polls_at is not None and copy.polls_at < now and shown.fields is copy.secret:
+                copy.polls_at += self.poll * -((copy.polls_at - now) // self.poll)
+
     def scale(self, count: int) -> None:
         """Run this many instances: the oldest end at once, new ones start with what they can read."""
         with self._lock:

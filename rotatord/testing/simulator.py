@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from rotatord import principals, react
@@ -24,43 +23,13 @@ from rotatord.ops import Call, Context
 from rotatord.ports import Amendment, Lease
 from rotatord.saga import Saga
 from rotatord.secret import Fingerprinter
+from rotatord.testing.faults import Fault, Point
+from rotatord.testing.turns import Death
 from rotatord.testing.world import World
 
 INSTALLATION = "simulated"
 LATE_SECONDS = 7.0
 MOST_TURNS = 40_000
-
-
-class Death(BaseException):
-    """The process is gone: kill -9."""
-
-
-class Fault(StrEnum):
-    """What may happen at a point."""
-
-    CRASH_BEFORE = "crash before"
-    CRASH_AFTER = "crash after"
-    LOST = "answer lost"
-    LATE = "lands late"
-    ERROR = "fails"
-    DENIED = "denied"
-    STALE = "overtaken"  # commits: somebody's request raised the sequence first
-    LEASE = "stalled past its lease"
-    AWAY = "journal away"  # commits: nothing is stored
-    UNHEARD = "journal's answer lost"  # commits: stored, and nobody learns of it
-
-
-CALL_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST, Fault.LATE, Fault.ERROR, Fault.DENIED, Fault.LEASE)
-COMMIT_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALE, Fault.LEASE, Fault.AWAY, Fault.UNHEARD)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Where something happens: the unit that was at work, the way, and the call or commit within it."""
-
-    unit: str
-    way: str
-    op: str
 
 
 Chooser = Callable[[Point, int], Fault | None]  # the point and how often it has been passed, this time included

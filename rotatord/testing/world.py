@@ -123,6 +123,19 @@ class World:
         for consumer in self.consumers.values():
             consumer.tick()
 
+    def next_moment(self) -> datetime | None:
+        """When a copier or consumer does something next; polls that would find nothing new are none."""
+        moments = [at for copier in self.copiers for at in copier.moments]
+        for consumer in self.consumers.values():
+            moments += consumer.moments()
+        return min(moments, default=None)
+
+    def keep_up(self) -> None:
+        """Time has passed: polls that found nothing new were made meanwhile."""
+        for consumer in self.consumers.values():
+            if consumer.poll is not None:
+                consumer.keep_up()
+
     def run(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass, ticking every ``step`` seconds."""
         left = seconds

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rotatord.testing.simulator import CALL_FAULTS, COMMIT_FAULTS, Fault, Point
+from rotatord.testing.faults import CALL_FAULTS, COMMIT_FAULTS, Fault, Point
 from tests.simulation.scenarios import SCENARIOS, Scenario, judge, simulate
 
 OCCURRENCES = 2  # the same point is struck the first and the second time it is passed

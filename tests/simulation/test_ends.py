@@ -14,9 +14,10 @@ from rotatord.errors import Denied, NotFound
 from rotatord.model import JsonMap, Slot, Spec, State, Way
 from rotatord.ports import LiveRef, Query
 from rotatord.secret import Secret
+from rotatord.testing.faults import Fault, Point
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import CanRenew, FullIssuer, SuspendingIssuer
-from rotatord.testing.simulator import Fault, Point, Simulator
+from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import NAME, SECOND, policy, traits
 from tests.simulation.stage import at, halted, staged, strike, until, well

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rotatord.testing.simulator import LATE_SECONDS, Fault, Point, Simulator
+from rotatord.testing.faults import Fault, Point
+from rotatord.testing.simulator import LATE_SECONDS, Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import SCENARIOS, Scenario, judge
 from tests.simulation.test_crash_matrix import points

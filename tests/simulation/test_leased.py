@@ -9,8 +9,9 @@ from typing import Any
 from rotatord.model import JsonMap, Owing, Record, State
 from rotatord.ports import LiveRef, Query
 from rotatord.secret import Secret
+from rotatord.testing.faults import Fault, Point
 from rotatord.testing.issuer import FakeIssuer
-from rotatord.testing.simulator import Fault, Point, Simulator
+from rotatord.testing.simulator import Simulator
 from tests.simulation.scenarios import NAME
 from tests.simulation.stage import staged, until, well
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from rotatord.model import State
+from rotatord.testing.faults import Fault, Point
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import FullIssuer
-from rotatord.testing.simulator import Fault, Point, Simulator
+from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import NAME, SECOND, policy, traits
 from tests.simulation.stage import at, staged, until, well

@@ -18,7 +18,8 @@ from rotatord.ports import MintRequest, Query
 from rotatord.saga import STEPS
 from rotatord.steps.mint import mint
 from rotatord.steps.publish import publish
-from rotatord.testing.simulator import INSTALLATION, Fault, Point, Simulator
+from rotatord.testing.faults import Fault, Point
+from rotatord.testing.simulator import INSTALLATION, Simulator
 from tests.simulation.scenarios import NAME
 from tests.simulation.stage import staged, strike
 
