@@ -149,6 +149,8 @@ class FileBackend:
         self._base = Path(surroundings.base_dir).absolute()
         self._root = Path(os.path.normpath(self._base / settings.root)) if settings.root else None
         self._slots = self._base / (settings.slots or Path(surroundings.state_dir) / "slots" / "file")
+        shared = "its slots lie in this daemon's state directory: name one that all share, `slots: PATH`"
+        self.only_here = "" if settings.slots else shared
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._key: bytes | None = None

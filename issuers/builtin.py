@@ -128,6 +128,7 @@ class BuiltinIssuer:
 
     traits: Traits = TRAITS
     timeout: float = TIMEOUT_SECONDS
+    only_here = "the built-in issuer keeps its digests in this daemon's state directory, so one daemon only can use it"
 
     def __init__(self, settings: Settings, surroundings: Surroundings, random: Random = random_text) -> None:
         self._settings = settings

@@ -20,13 +20,12 @@ from rotatord.api.service import Finding
 from rotatord.budget import Budgets
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
-from rotatord.config import Configuration, journal_url, limits_of, load, stamp, surroundings
+from rotatord.config import Configuration, limits_of, load, stamp, surroundings
 from rotatord.engine import Engine, paused
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
 from rotatord.gates import GATE
 from rotatord.hands import Hands
-from rotatord.journal import LEASE_SECONDS, open_journal
 from rotatord.jumps import Jumps
 from rotatord.live import LivePlugins
 from rotatord.livecheck import check
@@ -35,7 +34,7 @@ from rotatord.model import Asked, Event, JsonMap, Notice, Record
 from rotatord.ops import Context
 from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
-from rotatord.replicas import IN_LINE, Replicas, mark_of
+from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
 from rotatord.telemetry import EXPIRY_SERIES, Telemetry
@@ -47,7 +46,6 @@ PRUNE_AT_ONCE = 5000
 STALLED_SECONDS = 120.0
 TOO_EARLY_SECONDS = 60.0  # until a configuration that came too early is tried again
 _STEPS = frozenset(step.value for step in Step)
-LONGEST_CALL_SECONDS = 600.0
 
 
 class Daemon:
@@ -69,13 +67,7 @@ class Daemon:
         self.failures = 0  # rotations that halted or rolled back since the start
         state = Path(configuration.state_dir)
         identity.prepare(state)
-        alone = LONGEST_CALL_SECONDS + LEASE_SECONDS  # nobody waits for a lease of the only daemon
-        self.journal: Journal = open_journal(
-            journal_url(configuration),
-            self.clock,
-            self.ids,
-            lease_seconds=configuration.lease_seconds if configuration.database else alone,
-        )
+        self.journal: Journal = opened(configuration, self.clock, self.ids)
         self.replicas = Replicas(self.journal)
         try:
             with self.replicas.alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rotatord.clock import Clock
@@ -23,6 +24,7 @@ class Leased:
         self._journal = journal
         self._clock = clock
         self._renewed: dict[tuple[str, int], Lease] = {}
+        self._usual = 0.0  # seconds that a lease lasts which nobody asked more of
         self._lock = threading.Lock()
 
     def lasts(self, lease: Lease, seconds: float) -> Lease:
@@ -36,9 +38,19 @@ class Leased:
             held = self._journal.renew(held, wanted) if wanted else self._journal.renew(held)
             with self._lock:
                 self._renewed[key] = held
+                self._usual = self._usual if wanted else held.expires - self._clock.monotonic()
         if held.expires - self._clock.monotonic() <= seconds + MARGIN_SECONDS:
             raise Invalid(f"a call of up to {seconds:g} s does not fit into a lease: give it a shorter timeout")
         return held
+
+    def shorten(self, lease: Lease) -> None:
+        """The call is over: believe in the lease no longer than in any other. The next commit tells the journal, so that
+        nobody waits for a call that has ended when we die."""
+        key = (lease.name, lease.fence)
+        with self._lock:
+            held = self._renewed.get(key)
+            if held is not None and self._usual:
+                self._renewed[key] = replace(held, expires=min(held.expires, self._clock.monotonic() + self._usual))
 
     def forget(self, lease: Lease) -> None:
         """The lease is given back."""
@@ -82,6 +94,7 @@ class Hands:
             outcome = "bug"
             raise
         finally:
+            self.leased.shorten(lease)
             self._telemetry.call(port, call.issuer, method, self._clock.monotonic() - started, outcome)
 
     def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:

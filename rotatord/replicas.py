@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from rotatord import __version__, identity
-from rotatord.clock import Clock
-from rotatord.config import Configuration
+from rotatord.clock import Clock, Ids
+from rotatord.config import Configuration, journal_url
 from rotatord.errors import Refused
+from rotatord.journal import LEASE_SECONDS, open_journal
 from rotatord.ports import Journal, Shared
 from rotatord.secret import Fingerprinter
 
 IN_LINE = "in_line"  # the fact that names the configuration which the journal's credentials are of
+LONGEST_CALL_SECONDS = 600.0
 LEAST_TURN_SECONDS = 45  # longer than a chore takes at its worst
 
 
@@ -29,6 +31,16 @@ class OnlyHere(Protocol):
     def only_here(self) -> str:
         """Why several daemons cannot share it, and what would let them; empty where they can."""
         ...
+
+
+def opened(configuration: Configuration, clock: Clock, ids: Ids) -> Journal:
+    """The journal of this configuration. Raises JournalUnavailable, JournalTooNew, OutsideError, or Refused for no URL."""
+    alone = LONGEST_CALL_SECONDS + LEASE_SECONDS  # nobody waits for a lease of the only daemon
+    seconds = configuration.lease_seconds if configuration.database else alone
+    try:
+        return open_journal(journal_url(configuration), clock, ids, lease_seconds=seconds)
+    except ValueError as error:
+        raise Refused(f"database: {error}") from None
 
 
 class Replicas:

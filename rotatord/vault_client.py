@@ -54,7 +54,7 @@ class VaultSettings(BaseModel):
     plain_http: bool = False
     connect_timeout: float = Field(default=3.0, gt=0)
     read_timeout: float = Field(default=10.0, gt=0)
-    timeout: float = Field(default=30.0, gt=0)
+    timeout: float = Field(default=12.0, gt=0)  # fits into a lease of 15 seconds: see docs/operations.md
 
     @model_validator(mode="after")
     def _address_is_usable(self) -> VaultSettings:

@@ -137,7 +137,7 @@ def _opened(place: Place, trouble: str) -> Iterator[Any]:
         )
     from rotatord.api.journal_service import JournalService  # noqa: PLC0415 - SQLAlchemy is needed only here
     from rotatord.clock import RandomIds, SystemClock  # noqa: PLC0415
-    from rotatord.errors import JournalError, Refused  # noqa: PLC0415
+    from rotatord.errors import JournalError, OutsideError, Refused  # noqa: PLC0415
     from rotatord.journal import open_journal  # noqa: PLC0415
 
     def accept(*_: object) -> NoReturn:
@@ -146,7 +146,7 @@ def _opened(place: Place, trouble: str) -> Iterator[Any]:
     clock, ids = SystemClock(), RandomIds()
     try:
         journal = open_journal(database or f"sqlite:///{path.absolute()}", clock, ids, read_only=True)
-    except (JournalError, ValueError) as error:
+    except (JournalError, OutsideError, ValueError) as error:
         raise Ending(Exit.INCOMPLETE, f"{trouble}, and its journal cannot be read: {error}") from None
     try:
         yield JournalService(journal, clock, ids, accept, lambda: None)

@@ -122,7 +122,7 @@ class PostgresqlServer:
                 connection = self._connected(patient=patient)
             except psycopg.Error as error:
                 self._failed = self.failure(error)
-            except RotatordError as error:  # the reference leads nowhere
+            except (RotatordError, ValueError) as error:  # the reference leads nowhere, or to something else
                 self._failed = JournalUnavailable(f"the journal's database cannot be reached: {error}")
             else:
                 self._failed, self._backoff = None, BACKOFF_SECONDS[0]

@@ -40,6 +40,8 @@ _BODIES = "SELECT r.name, r.body FROM records r JOIN credentials c USING (name) 
 _DUE = f"{_BODIES} AND c.due_at <= %(now)s"
 _MINE = f"name = %(name)s AND fence = %(fence)s AND owner = %(owner)s AND expires_at > {NOW}"
 _RENEW = f"UPDATE leases SET expires_at = greatest(expires_at, {NOW} + %(micros)s) WHERE {_MINE} RETURNING name"
+# A lease that was prolonged for one long call ends when its holder believes again that it does.
+_SHORTEN = f"UPDATE leases SET expires_at = least(expires_at, {NOW} + %(micros)s) WHERE {_MINE} RETURNING name"
 _CHECK = f"SELECT name FROM leases WHERE {_MINE} FOR SHARE"
 # What is given back although it is due, by one that stops, is for others to take at once.
 _RELEASE = f"""
@@ -68,6 +70,7 @@ class SharedLeasing:
         self._channel = channel
         self._taking = threading.Lock()
         self._active: dict[str, int] = {}  # what threads of ours work on, by name: the fence
+        self._prolonged: set[tuple[str, int]] = set()  # names and fences
         self._unsure = False  # whether the database may hold leases for us that nobody works on
 
     def claim(self, now: datetime, limit: int, full: frozenset[str], most: Callable[[str], int] | None) -> Sequence[Lease]:
@@ -96,12 +99,15 @@ class SharedLeasing:
         before, lasting = self._clock.monotonic(), max(self._seconds, seconds)
         if not self._pool.rows(_RENEW, {**self._key(lease), "micros": _micros(lasting)}):
             raise self._lost(lease)
+        if lasting > self._seconds:
+            self._prolonged.add((lease.name, lease.fence))
         return replace(lease, expires=max(lease.expires, before + lasting))
 
     def release(self, lease: Lease) -> None:
         with self._taking:
             if self._active.get(lease.name) == lease.fence:
                 del self._active[lease.name]
+            self._prolonged.discard((lease.name, lease.fence))
         try:
             self._pool.rows(_RELEASE, {**self._key(lease), "channel": self._channel})
         except JournalUnavailable:
@@ -110,8 +116,13 @@ class SharedLeasing:
 
     def check(self, transaction: Transaction, lease: Lease) -> None:
         self._believe(lease)
-        if not transaction.rows(_CHECK, self._key(lease)):
+        key, left = (lease.name, lease.fence), lease.expires - self._clock.monotonic()
+        shorten = key in self._prolonged and left <= self._seconds
+        values = {**self._key(lease), "micros": _micros(left)}
+        if not transaction.rows(_SHORTEN if shorten else _CHECK, values):
             raise self._lost(lease)
+        if shorten:
+            self._prolonged.discard(key)
 
     def held(self) -> frozenset[str]:
         return frozenset(name for name, _ in self._pool.rows(_HELD, {}))
