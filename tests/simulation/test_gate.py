@@ -24,6 +24,7 @@ class Danger:
     check: str
     settings: dict[str, Any]
     strike: Callable[[Simulator], None]
+    copied: bool = False  # whether a further consumer reads a copy
 
 
 def _verified(sim: Simulator) -> bool:
@@ -78,7 +79,20 @@ def _held(sim: Simulator) -> None:
     sim.request("hold", NAME, owner="me", until=until.isoformat(), reason="release day")
 
 
+def _copy_goes_back(sim: Simulator) -> None:
+    """During the overlap the copy that a consumer reads is restored from a backup, and what fills it has stopped."""
+    copier = sim.world.copiers[0]
+    backend, copy = copier.copy
+    old = backend.document(copy)
+    assert old is not None
+    sim.request("rotate", NAME)
+    _until_verified(sim)
+    copier.stopped = True
+    backend.tamper(copy, old, keep_marker=False)
+
+
 DANGERS = (
+    Danger("copies_hold", {"overlap": 30 * SECOND}, _copy_goes_back, copied=True),
     Danger("destinations_hold", {"overlap": 30 * SECOND}, _overwritten),
     Danger("consumers_proven", {"verify_within": timedelta(hours=5), "suspend": False}, _not_applied),
     Danger("consumers_healthy", {}, _breaks),
@@ -95,6 +109,10 @@ def pivoted(danger: Danger, gate: Gate) -> bool:
     world.add_backend()
     home, second = world.destination(NAME), world.destination(f"{NAME}-copy")
     world.add_consumer("app", issuer, home)
+    if danger.copied:
+        place = world.destination(f"{NAME}-copied")
+        world.add_copier(home, place, lambda: SECOND)
+        world.add_consumer("reader", issuer, place, evidence="rollout")
     spec = world.spec(NAME, policy=policy(on_drift="hold", **danger.settings), destinations=(home, second))
     sim = Simulator(world, gate=gate)
     sim.declare(spec)
