@@ -20,7 +20,8 @@ def discard(ctx: Context, record: Record) -> Unit:
         names = ctx.plugins.issuer(rotation.base.issuer).traits.fields
         previous = yield from read(backend, home, Slot.PREVIOUS)
         current = yield from read(backend, home, Slot.CURRENT)
-        if not previous.empty and holds(ctx, previous, rotation.base, names) and holds(ctx, current, rotation.base, names):
+        kept = holds(ctx, previous, rotation.base, names) and holds(ctx, current, rotation.base, names)
+        if previous.empty or kept:  # an empty one too: what keeps the base there may be on its way still
             yield from clear(backend, home, Slot.PREVIOUS, previous.token)
     why = rotation.rollback or rotation.error
     event = ctx.event(record, "rotation.rolled_back", "done", rotation.new, why=why)
