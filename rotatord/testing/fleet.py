@@ -63,6 +63,7 @@ class Fleet:
         self._draw = draws.fraction
         self._looking = False
         self.dirty = True
+        self.on_time = True  # nobody has set a clock
         self.replicas = [Replica(self, number, self._skew(), 1000.0 * number) for number in range(1, replicas + 1)]
 
     def _skew(self) -> float:

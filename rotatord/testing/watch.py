@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rotatord.machine import TABLE, Place
@@ -22,6 +23,7 @@ _TURNS: dict[Way, frozenset[Place]] = {
     _B: frozenset({Place(State.DISCARDING, _B), Place(State.STAGED, _F), Place(State.PROVEN, _F)}),
     _R: frozenset(),
 }
+FURTHEST_CLOCKS = timedelta(seconds=45)  # between any two replicas, unless somebody sets one
 _ENDS = frozenset({Place(State.VERIFIED, _F), Place(State.DISCARDING, _B), Place(State.RELOADED, _R)})
 
 
@@ -31,6 +33,7 @@ class Watch:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._unwritten: set[tuple[str, int]] = set()
+        self._verified: dict[str, datetime] = {}  # since when each rotation has stood where its overlap runs
         self.broken: list[str] = []
 
     def say(self, number: int, what: str) -> None:
@@ -52,8 +55,29 @@ class Watch:
         rotation = after.rotation
         if after.due_at is None and (after.ledger or (rotation is not None and rotation.halt is None)):
             self.say(8, f"{name}: not quiet, and neither due nor halted")
-        if before is not None and before.rotation is not None:
-            self._moved(before, before.rotation, after)
+        if before is None or before.rotation is None:
+            return
+        if lease is not None and before.holds and not after.holds:
+            self.say(8, f"{name}: a hold was forgotten")
+        self._moved(before, before.rotation, after)
+        if any(event.action == "authorise" and event.outcome == "done" for event in events):
+            self._decided(before, before.rotation, after)
+
+    def _decided(self, before: Record, was: Rotation, after: Record) -> None:
+        """The pivot: the base may die from here on. What the gate is for is asked of the world itself."""
+        base, fleet = was.base, self._fleet
+        forced = [item for debt in after.ledger for item in debt.owed if item.forced]
+        if base is None or not base.ref or was.accepted_risk or forced or before.leaks:
+            return
+        now = fleet.world.clock.outside()
+        since = self._verified.get(was.id)
+        if since is None or now - since < was.plan.policy.overlap:
+            self.say(2, f"{after.name}: decided after {since and now - since}, and the overlap is {was.plan.policy.overlap}")
+        for hold in before.holds:
+            if hold.until > now + FURTHEST_CLOCKS and fleet.on_time:
+                self.say(2, f"{after.name}: decided although {hold.owner} holds it until {hold.until.isoformat()}")
+        if why := fleet.world.needs(fleet.world.issuers[base.issuer], base.ref):
+            self.say(2, f"{after.name}: decided that {base.ref} may die, and {why}")
 
     def _moved(self, before: Record, was: Rotation, after: Record) -> None:
         here, now = place(was), after.rotation
@@ -63,6 +87,8 @@ class Watch:
             self._owes(before, was, after)
             return
         to = place(now)
+        if to == Place(State.VERIFIED, _F) and here != to:
+            self._verified[was.id] = self._fleet.world.clock.outside()
         row = TABLE[here]
         if to == here or to in {row.ok, row.next_wave, row.drifted, row.failed} or to in _TURNS[here.way]:
             return

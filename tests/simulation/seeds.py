@@ -150,6 +150,7 @@ def _leak(fleet: Fleet, spec: Spec, rng: random.Random) -> None:
 
 def _jump(fleet: Fleet, spec: Spec, rng: random.Random) -> None:
     """Somebody sets a clock. Where versions have no labels only their time says whose they are: there it is near the truth."""
+    fleet.on_time = False
     replica = rng.choice(fleet.replicas)
     labelled = all(issuer.traits.labels for issuer in fleet.world.issuers.values())
     replica.clock.skew += timedelta(seconds=rng.choice([-3600, -90, 90, 3600] if labelled else [-90, 90]))
