@@ -186,6 +186,17 @@ def test_another_clock_may_be_injected(make_aws: Make) -> None:
     assert [one["CreateDate"] for one in listed] == [START]
 
 
+def test_on_an_injected_clock_quotas_do_not_hang_on_the_machine(make_aws: Make) -> None:
+    """Ten writes of parameters in one second of that clock, and not one more however long they take."""
+    clock = VirtualClock()
+    ssm = make_aws(clock=clock).client("ssm")
+    for number in range(10):
+        ssm.put_parameter(Name=f"/p{number}", Value="x", Type="String")
+    assert not accepted(lambda: ssm.put_parameter(Name="/p", Value="x", Type="String"), "ThrottlingException")
+    clock.advance(0.1)
+    assert accepted(lambda: ssm.put_parameter(Name="/p", Value="x", Type="String"), "ThrottlingException")
+
+
 def test_a_fresh_key_may_be_refused_in_the_wrong_words(make_aws: Make) -> None:
     """AWS was seen to blame the signature of a key that it has not heard of yet: that proves nothing about the secret."""
     aws = make_aws(clock=RunningClock(scale=0), lags=Lags(fresh_key=10.0, wrong_words=0.5))

@@ -78,7 +78,7 @@ class FakeAws:
         self.clock: Clock = clock or RunningClock()
         self.account = Account(account, seed, lags, replicas, self.clock.now)
         self.faults = Faults()
-        self.quotas = Quotas()
+        self.quotas = Quotas(real=isinstance(self.clock, RunningClock))
         self.gateway = Gateway(self.account, self.faults, self.quotas)
         self._server: Server | None = None
         self._port = port

@@ -1,4 +1,8 @@
-"""Request rates: a bucket per service and family of operations, refilled by the faster of the account's and the real clock."""
+"""Request rates: a bucket per service and family of operations.
+
+It is refilled by the account's clock, and where that stands still until it is told to move, by the real one too. On a clock
+that was injected only that one counts: whether a call is refused must not hang on the speed of the machine.
+"""
 
 from __future__ import annotations
 
@@ -56,15 +60,15 @@ RATES: Mapping[str, Rate] = {
 class Quotas:
     """The buckets. Called under the server's lock."""
 
-    def __init__(self, rates: Mapping[str, Rate] = RATES) -> None:
+    def __init__(self, rates: Mapping[str, Rate] = RATES, *, real: bool = True) -> None:
         self.rates = dict(rates)
-        self._clock = SystemClock()
+        self._clock = SystemClock() if real else None
         self._left: dict[str, tuple[float, datetime, float]] = {}  # tokens, at the account's time, at the real time
 
     def draw(self, service: str, operation: str, now: datetime) -> None:
         """Take one call, or refuse it as the service does."""
         name = family(service, operation)
-        rate, real = self.rates[name], self._clock.monotonic()
+        rate, real = self.rates[name], self._clock.monotonic() if self._clock else 0.0
         left, then, then_real = self._left.get(name, (rate.most, now, real))
         passed = max((now - then).total_seconds(), real - then_real, 0.0)
         left = min(rate.most, left + passed * rate.per_second)
