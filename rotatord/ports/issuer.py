@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -33,6 +33,7 @@ class Traits:
     revocable: bool = True
     shortest_life: timedelta = timedelta(0)  # of what can be given an end
     high_entropy: tuple[str, ...] = ()  # fields whose plain digests may be kept for leak matching
+    forms: Mapping[str, str] = field(default_factory=dict)  # patterns that whole values of a field match, where it is known
     names: tuple[str, ...] = ()  # fields that are no secrets, but say whose the others are: a ref may be one of them
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import timedelta
 from typing import Any
 
 from rotatord import moves, principals
 from rotatord.clock import Instant
 from rotatord.errors import Conflict, Retryable
+from rotatord.guards import GUARDS, Candidate, Guards
 from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
 from rotatord.ops import (
     Context,
@@ -39,7 +39,7 @@ OVERWRITE_TRIES = 3
 SEARCH_WAIT_SECONDS = 5.0
 
 
-def mint(ctx: Context, record: Record) -> Unit:
+def mint(ctx: Context, record: Record, guards: Guards = GUARDS) -> Unit:
     """From ``planned`` to ``staged``. A value lost between the two: owe it, mint again."""
     rotation = open_rotation(record)
     issuer = ctx.plugins.issuer(rotation.plan.issuer)
@@ -62,7 +62,7 @@ def mint(ctx: Context, record: Record) -> Unit:
     widened = yield from _widen(ctx, early)
     if isinstance(widened, Wait):
         return widened
-    return (yield from _mint_one(ctx, widened, issuer))
+    return (yield from _mint_one(ctx, widened, issuer, guards))
 
 
 def _widen(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:
@@ -152,7 +152,7 @@ def _request(ctx: Context, record: Record, generation: int) -> MintRequest:
     )
 
 
-def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
+def _mint_one(ctx: Context, record: Record, issuer: Issuer, guards: Guards) -> Unit:
     rotation = open_rotation(record)
     plan = rotation.plan
     intent = _open_intent(rotation)
@@ -181,7 +181,7 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer) -> Unit:
     version = _version(ctx, record, issuer, minted, intent)
     if not by_caller:
         yield from _overwrite_pending(ctx, record, version, minted.fields)
-    if problem := _unusable(ctx, record, issuer, minted, version):
+    if problem := guards.problem(_candidate(ctx, record, issuer, minted, version)):
         failed = changed(record, new=version)
         return Failed(failed, problem)
     return (yield from _staged(ctx, record, version))
@@ -233,18 +233,16 @@ def _version(ctx: Context, record: Record, issuer: Issuer, minted: Minted, inten
     )
 
 
-def _unusable(ctx: Context, record: Record, issuer: Issuer, minted: Minted, version: Version) -> str:
-    """Why what the issuer handed out must not be published; "" when it may be."""
-    base = open_rotation(record).base
-    if minted.fields.names != frozenset(issuer.traits.fields):
-        return f"the issuer answered with fields {sorted(minted.fields.names)}, not {sorted(issuer.traits.fields)}"
-    if base is not None and base.fingerprint == version.fingerprint:
-        return "the issuer answered with the value that is to be replaced"
-    if minted.expires_at is not None and minted.expires_at <= ctx.now() + timedelta(seconds=1):
-        return f"the issuer answered with a version that expired at {minted.expires_at.isoformat()}"
-    if not minted.ref:
-        return "the issuer answered without an id by which the version could be revoked"
-    return ""
+def _candidate(ctx: Context, record: Record, issuer: Issuer, minted: Minted, version: Version) -> Candidate:
+    rotation = open_rotation(record)
+    return Candidate(
+        minted=minted,
+        fingerprint=version.fingerprint,
+        replaced=rotation.base.fingerprint if rotation.base is not None else "",
+        traits=issuer.traits,
+        ttl=rotation.plan.policy.ttl,
+        now=ctx.now(),
+    )
 
 
 def _propose(ctx: Context, record: Record, issuer: Issuer, request: MintRequest) -> Generator[Op, Any, Secret]:
