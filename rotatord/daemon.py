@@ -30,7 +30,7 @@ from rotatord.jumps import Jumps
 from rotatord.live import LivePlugins
 from rotatord.livecheck import check
 from rotatord.machine import Step
-from rotatord.model import Asked, Event, JsonMap, Notice, Record
+from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
 from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
@@ -38,6 +38,7 @@ from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
 from rotatord.telemetry import EXPIRY_SERIES, Telemetry
+from rotatord.watchdog import Watchdog
 
 KEEP_EVENTS = timedelta(days=396)  # 13 months
 INSPECT_EVERY = timedelta(hours=6)
@@ -344,16 +345,7 @@ class Daemon:
     def _watch(self) -> None:
         """Says so when something is past the time by which it must have been done, whatever the engine believes."""
         self.engine.review()  # what kept us read only may be declared no longer
-        counts = self.journal.counts(self.clock.now())
-        self.telemetry.counts(counts)
-        told = self.journal.fact("overdue_told") == "yes"
-        overdue = counts.get("overdue", 0)
-        if overdue and not told:
-            text = f"{overdue} credentials are past the time by which they must have been rotated"
-            notice = Notice(id=self.ids.new("ntc"), kind="overdue", credential="", text=text, at=self.clock.now())
-            self.journal.record_events((), (notice,))
-        if bool(overdue) != told:
-            self.journal.set_fact("overdue_told", "yes" if overdue else None)
+        self.telemetry.counts(Watchdog(self.journal, self.clock, self.ids).look())
 
     def _beat(self) -> None:
         counts = self.journal.counts(self.clock.now())

@@ -11,6 +11,7 @@ from rotatord.model import Owing, Record, Standing
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+TOO_OLD = 1.1  # of its max_age: by then a version should have been replaced, whatever held that up
 NO_DEADLINE = 1 << 62  # sorts after every time
 NO_TIME = -NO_DEADLINE  # and this before
 
@@ -61,6 +62,8 @@ def _deadlines(record: Record) -> Iterator[datetime]:
         return  # remembered only: nothing of it is ours to keep alive
     if record.current is not None and record.current.expires_at is not None:
         yield record.current.expires_at
+    if record.current is not None and record.spec.policy.max_age is not None:
+        yield record.current.minted_at + record.spec.policy.max_age * TOO_OLD
     if rotation is not None and rotation.hard_deadline is not None:
         yield rotation.hard_deadline
     if record.leaks:
