@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rotatord import moves, retry
+from rotatord.breakers import Breakers, hold
 from rotatord.bugs import described
 from rotatord.durations import spell
 from rotatord.errors import (
@@ -82,9 +83,11 @@ class Saga:
         log: Callable[..., None] = lambda *_, **__: None,
         steps: Mapping[Step, Callable[[Context, Record], Unit]] = STEPS,
         settle: Callable[[Context, Record, str], Unit] = settle,
+        breakers: Callable[[Journal], Breakers] = Breakers,
     ) -> None:
         self._steps = steps
         self._settle = settle
+        self._breakers = breakers(journal)
         self._journal = journal
         self._ctx = ctx
         self._hands = hands
@@ -113,7 +116,8 @@ class Saga:
                     break
                 if self._stopping():
                     return record  # it is due, and goes on at the next start
-                record = self._one(lease, record, work)
+                before, record = record, self._one(lease, record, work)
+                self._breakers.note(before, record)
             record = self._settle_due(lease, record, now, idle=work is None)
         except LeaseLost:
             return record
@@ -192,7 +196,8 @@ class Saga:
                 return inspect(ctx, record)
             case Kind.PLAN:
                 assert work.due is not None
-                return plan(ctx, record, work.due)
+                why = self._breakers.why(record, work.due)
+                return hold(ctx, record, why) if why else plan(ctx, record, work.due)
             case Kind.RESCOPE:
                 assert work.grant is not None
                 return rescope(ctx, record, work.grant)
