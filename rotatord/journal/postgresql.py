@@ -62,6 +62,10 @@ _BUGS = (psycopg.IntegrityError, psycopg.DataError, psycopg.NotSupportedError, p
 _CIRCUMSTANCES = (errors.InsufficientPrivilege, errors.UndefinedTable, errors.InvalidSchemaName)
 
 
+class Silent(psycopg.OperationalError):
+    """The server does not answer; asking it again would only take as long again."""
+
+
 class Connection(psycopg.Connection[Any]):
     """One that gives a server up which does not answer."""
 
@@ -79,7 +83,7 @@ class Connection(psycopg.Connection[Any]):
                 found = poll.poll(milliseconds)
                 if not found:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has not answered for {milliseconds / 1000:g} s")
+                    raise Silent(f"the server has not answered for {milliseconds / 1000:g} s")
                 asked = gen.send(ready_state(found[0][1]))
         except StopIteration as end:
             return end.value
@@ -253,7 +257,7 @@ class Pool:
                 try:
                     done = work(connection)
                 except psycopg.Error as error:
-                    lost = connection.closed
+                    lost = connection.closed and not isinstance(error, Silent)
                     self._given_back(connection)
                     if idle and lost:
                         continue
@@ -308,8 +312,8 @@ class PostgresqlStore:
         if self._connection is not None:
             try:
                 return self._begun(self._connection)
-            except psycopg.Error:
-                if not self._connection.closed:
+            except psycopg.Error as error:
+                if not self._connection.closed or isinstance(error, Silent):
                     raise
                 self.disconnect()
         self._connection = self._server.connect()

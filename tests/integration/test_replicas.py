@@ -237,6 +237,7 @@ def test_another_configuration_makes_the_others_stand_back(vault_place: Place, d
         one, other = ours.daemons
         one.until_quiet("c0")
         other.hang_up(second)
+        other.until(lambda: "c1" in {row["name"] for row in other.read("status")["credentials"]}, "take up the other one")
         other.until_quiet("c1")
         one.until(lambda: any(line["event"] == "standing back" for line in said(one)), "stand back")
         seen = len(worked_on(one))
