@@ -299,6 +299,8 @@ class Saga:
     def _stopped(self, lease: Lease, stop: Stop) -> Record:
         record = stop.record
         if stop.read_only:
+            if self._again(record).seq != record.seq:  # not the journal is behind, we are: frozen, while another went on
+                raise StaleSequence(f"{record.name} was changed since it was compared with its destinations")
             self._make_read_only(stop.why)
         notice = self._ctx.notice(record, "read_only" if stop.read_only else "halted", stop.why, code=stop.code)
         event = self._ctx.event(record, "rotation.halted", "done", None, code=stop.code, why=stop.why)
@@ -350,7 +352,9 @@ class Saga:
 
     def _ledger_troubled(self, lease: Lease, record: Record, work: Work, error: OutsideError) -> Record:
         assert work.debt is not None
-        debt = entry(record, work.debt.key)
+        debt = next((item for item in record.ledger if item.key == work.debt.key), None)
+        if debt is None:
+            return record  # somebody else has settled it meanwhile
         attempts = debt.attempts + 1
         due_at = self._ctx.now() + self._after(retry.after_ledger, attempts, error)
         debt = replace(debt, attempts=attempts, due_at=due_at, error=str(error), waiting="")
