@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rotatord import moves
 from rotatord.model import Record, Slot
-from rotatord.ops import Context, Done, Unit, clear, commit, holds, open_rotation, read
+from rotatord.ops import Context, Done, Unit, clear, commit, open_rotation, read
+from rotatord.steps.slots import clear_previous
 
 
 def discard(ctx: Context, record: Record) -> Unit:
@@ -17,12 +18,7 @@ def discard(ctx: Context, record: Record) -> Unit:
         yield from clear(backend, home, Slot.PENDING, held.token)
     traits = ctx.plugins.issuer(rotation.plan.issuer).traits
     if rotation.base is not None and rotation.intents:
-        names = ctx.plugins.issuer(rotation.base.issuer).traits.fields
-        previous = yield from read(backend, home, Slot.PREVIOUS)
-        current = yield from read(backend, home, Slot.CURRENT)
-        kept = holds(ctx, previous, rotation.base, names) and holds(ctx, current, rotation.base, names)
-        if previous.empty or kept:  # an empty one too: what keeps the base there may be on its way still
-            yield from clear(backend, home, Slot.PREVIOUS, previous.token)
+        yield from clear_previous(ctx, rotation.plan, rotation.base, empty=True)
     why = rotation.rollback or rotation.error
     event = ctx.event(record, "rotation.rolled_back", "done", rotation.new, why=why)
     notice = ctx.notice(record, "rolled_back", f"{record.name}: rolled back: {why}", rotation=rotation.id)

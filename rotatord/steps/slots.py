@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from rotatord.model import Marker, Record, Slot, Spec, Version
-from rotatord.ops import Context, Op, fields_of, holds, read
+from rotatord.ops import Context, Op, clear, fields_of, holds, read
 from rotatord.ports import Held
 from rotatord.secret import Secret
 
@@ -59,6 +59,21 @@ def fields_at(ctx: Context, spec: Spec, slot: Slot, version: Version) -> Generat
     if not holds(ctx, held, version, names):
         return None
     return fields_of(held, names)
+
+
+def clear_previous(ctx: Context, spec: Spec, version: Version, *, empty: bool) -> Generator[Op, Any, None]:
+    """What the way back would restore is not kept once the home's current slot holds it again. ``empty``: move the token of
+    an empty slot too, since a write that keeps the version there may be on its way still."""
+    home, backend = spec.home, ctx.plugins.backend(spec.home.backend)
+    names = ctx.plugins.issuer(version.issuer).traits.fields
+    previous = yield from read(backend, home, Slot.PREVIOUS)
+    if previous.empty and not empty:
+        return
+    if not previous.empty:
+        current = yield from read(backend, home, Slot.CURRENT)
+        if not (holds(ctx, previous, version, names) and holds(ctx, current, version, names)):
+            return
+    yield from clear(backend, home, Slot.PREVIOUS, previous.token)
 
 
 def find_fields(ctx: Context, spec: Spec, version: Version) -> Generator[Op, Any, Secret | None]:

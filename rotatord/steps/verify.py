@@ -12,6 +12,7 @@ from rotatord.model import Evidence, Record, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
 from rotatord.ops import with_rotation as changed
 from rotatord.replacing import replace
+from rotatord.steps.slots import clear_previous
 
 
 def verify(ctx: Context, record: Record) -> Unit:
@@ -46,6 +47,8 @@ def verify(ctx: Context, record: Record) -> Unit:
     moved = moves.succeed(record, ctx.now())
     if open_rotation(moved).state is State.COMPLETED:
         events.append(ctx.event(record, "rotation.completed", "done", rotation.subject, way=rotation.way.value))
+        if rotation.subject is not None:  # a repair: what it restored may have come from there
+            yield from clear_previous(ctx, rotation.plan, rotation.subject, empty=False)
         moved = moves.complete(record, ctx.plugins.issuer(rotation.plan.issuer).traits, ctx.now())
     return Done((yield from commit(moved, *events)))
 
