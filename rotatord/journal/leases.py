@@ -69,6 +69,10 @@ class Leases:
         """The fence and the end of the last lease that was not given back; zeros when there is none."""
         return self._held.get(name, (0, 0.0))
 
+    def ends(self) -> list[float]:
+        """When the leases that were not given back run out, or did."""
+        return [expires for _, expires in self._held.values()]
+
     def held(self) -> frozenset[str]:
         """The names that somebody holds now."""
         with self._lock:

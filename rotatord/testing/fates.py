@@ -64,22 +64,25 @@ COMMIT_SHARES: tuple[tuple[Fault, int], ...] = ((Fault.AWAY, 60), (Fault.UNHEARD
 
 @dataclass(slots=True)
 class Fates:
-    """``left_out``: ids of faults that do not happen. ``planned``: crashes and freezes by credential and number."""
+    """``left_out``: ids of faults that do not happen. ``planned``: crashes and freezes by credential and
+    number; ``at_points``: by credential, point, and how often it was passed."""
 
     seed: int
     names: tuple[str, ...]
     left_out: frozenset[str] = frozenset()
     planned: dict[tuple[str, int], Fault] = field(default_factory=dict)
+    at_points: dict[tuple[str, str, int], Fault] = field(default_factory=dict)
     wild: bool = True
     happened: list[str] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=dict)
+    _passed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def of_call(self, name: str, call: Call, settles: float) -> Fate:
         """``settles``: a call that timed out lands within this time of its start."""
         number, bits = self._draw(name)
         if not self.wild:
             return CALM
-        fault = self._planned(name, number) or _pick(bits % _PARTS, SHARES, call.effect)
+        fault = self._planned(name, number, call.point) or _pick(bits % _PARTS, SHARES, call.effect)
         bits >>= 16
         part, other = (bits & 0xFFFF) / 0x10000, ((bits >> 16) & 0xFFFF) / 0x10000
         answers = 0.0 if (bits >> 32) & 1 else 0.02 + 0.4 * part
@@ -94,7 +97,9 @@ class Fates:
         number, bits = self._draw(name)
         if not self.wild:
             return CALM
-        fault = self._planned(name, number) or _pick(bits % _PARTS, ((f, share, False) for f, share in COMMIT_SHARES), True)
+        fault = self._planned(name, number, "commit") or _pick(
+            bits % _PARTS, ((f, share, False) for f, share in COMMIT_SHARES), True
+        )
         named = f"{name}#{number}"
         if fault is None or named in self.left_out:
             return CALM
@@ -102,8 +107,9 @@ class Fates:
         freezes = 3.0 + 60.0 * ((bits >> 20) & 0xFF) / 256 if fault in {Fault.FROZEN, Fault.FROZEN_STARTED} else 0.0
         return Fate(fault, freezes=freezes, id=named)
 
-    def _planned(self, name: str, number: int) -> Fault | None:
-        return self.planned.get((name, number))
+    def _planned(self, name: str, number: int, point: str) -> Fault | None:
+        passed = self._passed[name, point] = self._passed.get((name, point), 0) + 1
+        return self.planned.get((name, number)) or self.at_points.get((name, point, passed))
 
     def _draw(self, name: str) -> tuple[int, int]:
         number = self._counts[name] = self._counts.get(name, 0) + 1

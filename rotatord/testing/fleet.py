@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rotatord import principals, react
 from rotatord.commands import parse
 from rotatord.errors import JournalUnavailable, OutsideError, Refused
 from rotatord.gates import GATE, Gate
-from rotatord.model import Event, JsonMap, Record, Spec, Standing
+from rotatord.model import Event, JsonMap, Record, Spec, Standing, State, Way
 from rotatord.ops import Call
 from rotatord.ports import Amendment, Lease
 from rotatord.testing.fates import Draws, Fate, Fates
@@ -29,6 +30,16 @@ INSTALLATION = "simulated"
 KEY = b"simulated-fingerprint-key-32-byte"
 SKEWED_SHARE = 0.2
 BACKEND_SETTLES = 40.0  # seconds after which a write that timed out has landed, or never will
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Something that happens so long after the rotation of a credential gets somewhere, once."""
+
+    name: str
+    at: tuple[State, Way]
+    seconds: float
+    happen: Callable[[], None]
 
 
 class Fleet:
@@ -63,6 +74,7 @@ class Fleet:
         self._draw = draws.fraction
         self._looking = False
         self.dirty = True
+        self.strikes: list[Strike] = []  # what happens when a rotation gets somewhere
         self.on_time = True  # nobody has set a clock
         self.replicas = [Replica(self, number, self._skew(), 1000.0 * number) for number in range(1, replicas + 1)]
 
@@ -185,6 +197,15 @@ class Fleet:
         self.events += 1
         self.dirty = True
         self.watch.stored(lease, before, after, events)
+        if self.strikes and after.rotation is not None:
+            here = (after.rotation.state, after.rotation.way)
+            if before is None or before.rotation is None or here != (before.rotation.state, before.rotation.way):
+                self._strike(after.name, here)
+
+    def _strike(self, name: str, here: tuple[State, Way]) -> None:
+        for strike in [each for each in self.strikes if (each.name, each.at) == (name, here)]:
+            self.strikes.remove(strike)
+            self.turns.after(strike.seconds, strike.happen)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -199,11 +220,12 @@ class Fleet:
                 at = self.turns.now + max(seconds, 0.0)
         if self._looking:
             return
-        wanted = self.journal.next_due()
-        if wanted is None:
+        wanted, end = self.journal.next_due(), self.journal.next_end()
+        if wanted is None and end is None:
             return
         replica = self.replicas[int(self._draw() * len(self.replicas))]
-        wait = max((wanted - replica.clock.now()).total_seconds(), 0.0)
+        waits = [] if wanted is None else [max((wanted - replica.clock.now()).total_seconds(), 0.0)]
+        wait = min([*waits, *([] if end is None else [end])])
         if at is None or self.turns.now + wait <= at:
             self._looking = True
             part = self._draw()

@@ -98,6 +98,7 @@ class FakeIssuer(Fake):
         self.grants: Callable[[JsonMap], JsonMap] = dict
         self.foreign_vantage = False
         self.judge: Judge = lambda _act, _ref: None
+        self.forgiven: Callable[[str], bool] = lambda _ref: False  # a refused use of this version is nobody's violation
         self.versions: dict[str, FakeVersion] = {}
         self.open_sessions: dict[str, int] = {}
         self._by_value: dict[bytes, FakeVersion] = {}

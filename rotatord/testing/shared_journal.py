@@ -49,6 +49,12 @@ class SharedJournal(MemoryJournal):
         fence, expires = self._leases.holder(lease.name)
         return fence == lease.fence and expires - self._clock.monotonic() >= seconds
 
+    def next_end(self) -> float | None:
+        """Seconds until the next lease runs out."""
+        now = self._clock.monotonic()
+        ends = [end - now for end in self._leases.ends() if end > now]
+        return min(ends, default=None)
+
     def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
         self._under = lease
         try:

@@ -34,6 +34,7 @@ class Watch:
         self._fleet = fleet
         self._unwritten: set[tuple[str, int]] = set()
         self._verified: dict[str, datetime] = {}  # since when each rotation has stood where its overlap runs
+        self._forced: set[str] = set()  # versions whose death was forced, on record
         self.broken: list[str] = []
 
     def say(self, number: int, what: str) -> None:
@@ -52,7 +53,13 @@ class Watch:
             self.say(5, f"{name}: committed under fence {lease.fence}, and {journal.fences[name]} was given out")
         if before is not None and after.generation < before.generation:
             self.say(6, f"{name}: generation {after.generation} after {before.generation}")
+        self._forced.update(mark.ref for mark in after.leaks if mark.contain)
+        for debt in after.ledger:
+            self._forced.update(item.version.ref for item in debt.owed if item.forced and item.owing is not Owing.OWED)
         rotation = after.rotation
+        overridden = any(event.outcome == "overridden" for event in events)
+        if rotation is not None and rotation.base is not None and (rotation.accepted_risk or overridden):
+            self._forced.add(rotation.base.ref)
         if after.due_at is None and (after.ledger or (rotation is not None and rotation.halt is None)):
             self.say(8, f"{name}: not quiet, and neither due nor halted")
         if before is None or before.rotation is None:
@@ -179,11 +186,4 @@ class Watch:
 
     def excused(self, act: str, ref: str) -> bool:
         """Deaths that a person or a policy forced, on record."""
-        for record in self._fleet.journal.records():
-            for debt in record.ledger:
-                for item in debt.owed:
-                    if item.version.ref == ref and item.forced and item.owing is not Owing.OWED:
-                        return True
-            if any(mark.ref == ref and mark.contain for mark in record.leaks):
-                return True
-        return act == "in_place"
+        return act == "in_place" or ref in self._forced

@@ -47,6 +47,7 @@ class World:
         """An issuer under this name; ``settings`` go to its constructor."""
         issuer = kind(self.clock, name=name, book=self.book, **settings)
         issuer.judge = self.judge
+        issuer.forgiven = lambda ref: self.excuse("use", ref)
         self.issuers[name] = self.plugins.issuers[name] = issuer
         return issuer
 

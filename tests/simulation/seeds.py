@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from rotatord.model import Policy, Slot, Spec
+from rotatord.model import Policy, Slot, Spec, State, Way
 from rotatord.ports import Amendment
 from rotatord.replacing import replace
 from rotatord.testing.fates import Fates, mixed
 from rotatord.testing.faults import Fault
-from rotatord.testing.fleet import Fleet, halted
+from rotatord.testing.fleet import Fleet, Strike, halted
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import FullIssuer, PrincipalIssuer, SuspendingIssuer
 from rotatord.testing.workload import FakeWorkload
@@ -254,22 +254,58 @@ class Planned:
     at: float
     deed: Deed
     name: str
+    reached: tuple[State, Way] | None = None  # so long after the rotation gets there, rather than at a time
 
 
-def plan(seed: int) -> tuple[dict[tuple[str, int], Fault], list[Planned]]:
-    """The crashes and freezes by operation, and the deeds by time; one crash at least."""
+@dataclass(slots=True)
+class Plan:
+    """What is decided before the run: crashes and freezes by operation or point, and deeds."""
+
+    ends: dict[tuple[str, int], Fault]
+    points: dict[tuple[str, str, int], Fault]
+    deeds: list[Planned]
+
+
+MOMENTS = (
+    (State.VERIFIED, Way.FORWARD),
+    (State.VERIFIED, Way.FORWARD),
+    (State.PUBLISHED, Way.FORWARD),
+    (State.RELOADED, Way.FORWARD),
+    (State.PROVEN, Way.FORWARD),
+    (State.STAGED, Way.FORWARD),
+    (State.PROVEN, Way.BACK),
+    (State.DISCARDING, Way.BACK),
+)
+POINTS = (
+    "backend.write.current",
+    "backend.write.pending",
+    "issuer.mint",
+    "issuer.revoke",
+    "issuer.suspend",
+    "consumer.reload",
+    "commit",
+)
+STOPS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.FROZEN, Fault.FROZEN, Fault.FROZEN_STARTED)
+
+
+def plan(seed: int) -> Plan:
+    """One crash at least."""
     rng = random.Random(f"{seed}/plan")
     ends = {(rng.choice(CREDENTIALS), rng.randint(1, 40)): rng.choice([Fault.CRASH_BEFORE, Fault.CRASH_AFTER])}
-    for _ in range(rng.choice([0, 1, 2])):
-        fault = rng.choice([Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.FROZEN, Fault.FROZEN, Fault.FROZEN_STARTED])
-        ends[rng.choice(CREDENTIALS), rng.randint(10, 150)] = fault
+    if rng.random() < 0.5:
+        ends[rng.choice(CREDENTIALS), rng.randint(10, 150)] = rng.choice(STOPS)
+    points = {
+        (rng.choice(CREDENTIALS), point, rng.randint(1, 30 if point == "commit" else 3)): rng.choice(STOPS)
+        for point in rng.sample(POINTS, rng.choice([0, 1, 1, 2]))
+    }
     kinds, weights = [deed for _, deed in DEEDS], [weight for weight, _ in DEEDS]
-    deeds = []
-    for number in range(rng.randint(3, 6)):
-        deed = rng.choices(kinds, weights)[0]
-        at = rng.uniform(5.0, WILD_SECONDS * 0.5) if number else rng.uniform(30.0, 120.0)
-        deeds.append(Planned(f"deed {number} {deed.__name__[1:]}", at, deed if number else _rotate, rng.choice(CREDENTIALS)))
-    return ends, deeds
+    deeds = [Planned("deed 0 rotate", rng.uniform(30.0, 120.0), _rotate, rng.choice(CREDENTIALS))]
+    for number in range(1, rng.randint(3, 6)):
+        deed, name = rng.choices(kinds, weights)[0], rng.choice(CREDENTIALS)
+        moment = rng.choice(MOMENTS) if deed is not _rotate and rng.random() < 0.5 else None
+        at = rng.uniform(5.0, WILD_SECONDS * 0.5) if moment is None else rng.choice([0.0, 0.3, 3.0])
+        deeds.append(Planned(f"deed {number} {deed.__name__[1:]}", at, deed, name, moment))
+    return Plan(ends, points, deeds)
 
 
 # --- the run -----------------------------------------------------------------------------------------------------
@@ -280,16 +316,16 @@ def play(seed: int, left_out: frozenset[str] = frozenset(), **broken: Any) -> Ru
     id. The run's problems are sentences; none is fine."""
     names = tuple(name for name in CREDENTIALS if name not in left_out)
     world, specs = build(seed, names)
-    ends, deeds = plan(seed)
-    fates = Fates(mixed(seed, 99), CREDENTIALS, left_out, ends)
+    planned = plan(seed)
+    fates = Fates(mixed(seed, 99), CREDENTIALS, left_out, planned.ends, planned.points)
     fleet = Fleet(world, fates, seed=seed, **broken)
     run = Run(seed, fleet, specs)
     try:
         fleet.declare(*specs)
         by_name = {spec.name: spec for spec in specs}
-        for planned in deeds:
-            if planned.name in by_name and planned.id not in left_out:
-                _let(fleet, planned, by_name[planned.name], seed)
+        for deed in planned.deeds:
+            if deed.name in by_name and deed.id not in left_out:
+                _let(fleet, deed, by_name[deed.name], seed)
         fleet.run(WILD_SECONDS)
         _calm(fleet)
         run.problems += _settle(fleet, specs)
@@ -312,35 +348,42 @@ def _calm(fleet: Fleet) -> None:
 
 def _let(fleet: Fleet, planned: Planned, spec: Spec, seed: int) -> None:
     def happen() -> None:
+        if not fleet.fates.wild:
+            return
         fleet.fates.happened.append(planned.id)
         fleet.trace.append((fleet.turns.now, spec.name, planned.id))
         planned.deed(fleet, spec, random.Random(f"{seed}/{planned.id}"))
         fleet.world.tick()
 
-    fleet.turns.after(planned.at, happen)
+    if planned.reached is None:
+        fleet.turns.after(planned.at, happen)
+    else:
+        fleet.strikes.append(Strike(planned.name, planned.reached, planned.at, happen))
 
 
 def _settle(fleet: Fleet, specs: list[Spec]) -> list[str]:
     """A person does what each halt suggests, until all are quiet."""
     for spec in specs:
         fleet.request("inspect", spec.name)
-    for _ in range(14):
+    for tries in range(14):
         if not fleet.settle(3 * 24 * 3600.0):
             return [f"{name} does not come to rest: {fleet.record(name)}" for name in fleet.unsettled()][:1]
-        encouraged = [_encourage(fleet, spec) for spec in specs]  # each of them
+        encouraged = [_encourage(fleet, spec, tries) for spec in specs]  # each of them
         if not any(encouraged):
             return []
     return [f"halts again and again: {[(r.name, r.rotation and r.rotation.halt) for r in fleet.journal.records()]}"]
 
 
-def _encourage(fleet: Fleet, spec: Spec) -> bool:
-    """Whether anything had to be done."""
+def _encourage(fleet: Fleet, spec: Spec, tries: int) -> bool:
+    """Whether anything had to be done. What does not help a few times is given up for something else."""
     record = fleet.record(spec.name)
     if halted(record):
         assert record.rotation is not None
         assert record.rotation.halt is not None
-        how = ENDS_WELL.get(record.rotation.halt.code, "retry")
+        how = ENDS_WELL.get(record.rotation.halt.code, "replan" if tries in {3, 8} else "retry")
         refused = fleet.request("resume", spec.name, how=how, reason="as the halt suggests")
+        if refused and how == "replan":
+            refused = fleet.request("resume", spec.name, how="retry")
         assert not refused, f"{spec.name}: {refused}"
         return True
     if record.current is None or record.drift or record.held_for_person:
