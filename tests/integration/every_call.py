@@ -21,6 +21,7 @@ from rotatord.testing.clock import VirtualClock
 from rotatord.testing.faults import Fault
 from rotatord.testing.simulator import Simulator, _Late
 from rotatord.testing.turns import Death
+from tests.simulation.scenarios import NAME
 
 FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOST, Fault.LATE, Fault.ERROR)
 
@@ -155,6 +156,26 @@ def cases(strikes: Strikes, *, twice: bool = False) -> Iterator[Case]:
         for fault in FAULTS:
             if fault is not Fault.LATE or number in strikes.effects:
                 yield Case(number, fault, name, twice)
+
+
+def rotated(sim: Simulator, strikes: Strikes, *, touched: Callable[[], None] = lambda: None, days: float = 1.0) -> None:
+    """A rotation while the strikes are armed, to its end; a person retries what halted."""
+    strikes.simulator, strikes.touched = sim, touched
+    strikes.armed = True
+    sim.request("rotate", NAME)
+    record = sim.settle(NAME, days * 24 * 3600.0)
+    for _ in range(5):
+        if record.rotation is None:
+            break
+        sim.request("resume", NAME, how="retry")
+        record = sim.settle(NAME, days * 24 * 3600.0)
+    strikes.armed = False
+
+
+def breaks_on_next(sim: Simulator, check: str = "app-health") -> None:
+    """The service breaks on the next version: what is struck is also a way back."""
+    bad = sim.record(NAME).generation + 1
+    sim.world.checks[check].breaks = lambda label: int(label.split("-")[0]) == bad
 
 
 def strike_all(play: Callable[[Strikes], list[str]], *, twice: bool = False, every: int = 1) -> tuple[int, list[str]]:

@@ -22,7 +22,7 @@ from rotatord.testing.aws import REGION, FakeAws
 from rotatord.testing.book import Book
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.integration.every_call import RealStore, Strikes, strike_all
+from tests.integration.every_call import RealStore, Strikes, breaks_on_next, rotated, strike_all
 from tests.simulation.scenarios import NAME, policy, traits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -86,25 +86,6 @@ def _around(world: World) -> Surroundings:
     return Surroundings(installation="simulated", state_dir="", now=world.clock.now, secret=lambda text: str(text)[4:])
 
 
-def _rotated(sim: Simulator, strikes: Strikes, stores: list[RealStore], bad: Callable[[], None]) -> None:
-    def forget() -> None:
-        for store in stores:
-            store.forget()
-
-    strikes.simulator, strikes.touched = sim, forget
-    _CURRENT["strikes"] = strikes
-    strikes.armed = True
-    bad()
-    sim.request("rotate", NAME)
-    record = sim.settle(NAME, 40 * 24 * 3600.0)
-    for _ in range(5):
-        if record.rotation is None:
-            break
-        sim.request("resume", NAME, how="retry")
-        record = sim.settle(NAME, 40 * 24 * 3600.0)
-    strikes.armed = False
-
-
 def _fresh(aws_clock_start: datetime = datetime(2026, 7, 1, tzinfo=UTC)) -> World:
     world = World(next(_NUMBERS), start=aws_clock_start)
     _CURRENT.update(world=world, strikes=Strikes())
@@ -144,13 +125,10 @@ def _keys_in_secrets_manager(turn_back: bool) -> Callable[[Strikes], list[str]]:
             sim.settle(NAME)
             changed = replace(spec, scope=after)
             sim.journal.amend(NAME, lambda record: Amendment(record=replace(record, spec=changed)))
-            bad = sim.record(NAME).generation + 1
-
-            def broken() -> None:
-                if turn_back:
-                    world.checks["app-health"].breaks = lambda label: int(label.split("-")[0]) == bad
-
-            _rotated(sim, strikes, [store], broken)
+            if turn_back:
+                breaks_on_next(sim)
+            _CURRENT["strikes"] = strikes
+            rotated(sim, strikes, touched=store.forget, days=40)
             record = sim.record(NAME)
             assert record.current is not None
             problems = sim.problems() + world.unquiet(spec)
@@ -189,13 +167,10 @@ def _tokens_in(kind: str, address: JsonMap, turn_back: bool) -> Callable[[Strike
             _CURRENT["strikes"].touched = store.forget
             sim.declare(spec)
             sim.settle(NAME)
-            bad = sim.record(NAME).generation + 1
-
-            def broken() -> None:
-                if turn_back:
-                    world.checks["app-health"].breaks = lambda label: int(label.split("-")[0]) == bad
-
-            _rotated(sim, strikes, [store], broken)
+            if turn_back:
+                breaks_on_next(sim)
+            _CURRENT["strikes"] = strikes
+            rotated(sim, strikes, touched=store.forget, days=40)
             assert app.refused_uses == 0
             problems = sim.problems() + world.unquiet(spec)
             backend.close()

@@ -14,7 +14,7 @@ from backends.kubernetes import KubernetesBackend, create
 from rotatord.model import Destination
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.integration.every_call import RealStore, Strikes, strike_all
+from tests.integration.every_call import RealStore, Strikes, breaks_on_next, rotated, strike_all
 from tests.servers.kubernetes import ControlPlane
 from tests.simulation.scenarios import NAME, policy, traits
 
@@ -69,20 +69,10 @@ def _story(backend: KubernetesBackend, turn_back: bool) -> Callable[[Strikes], l
         requests.strikes.touched = quiet.forget
         sim.declare(spec)
         sim.settle(NAME)
-        strikes.simulator, strikes.touched = sim, quiet.forget
         requests.strikes = strikes
-        strikes.armed = True
         if turn_back:
-            bad = sim.record(NAME).generation + 1
-            world.checks["app-health"].breaks = lambda label: int(label.split("-")[0]) == bad
-        sim.request("rotate", NAME)
-        record = sim.settle(NAME, 24 * 3600.0)
-        for _ in range(5):
-            if record.rotation is None:
-                break
-            sim.request("resume", NAME, how="retry")
-            record = sim.settle(NAME, 24 * 3600.0)
-        strikes.armed = False
+            breaks_on_next(sim)
+        rotated(sim, strikes, touched=quiet.forget)
         assert app.refused_uses == 0
         return sim.problems() + world.unquiet(spec)
 

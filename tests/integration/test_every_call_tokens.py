@@ -19,7 +19,7 @@ from rotatord.secret import Secret
 from rotatord.testing.book import Book
 from rotatord.testing.simulator import INSTALLATION, Simulator
 from rotatord.testing.world import World
-from tests.integration.every_call import Strikes, strike_all
+from tests.integration.every_call import Strikes, breaks_on_next, rotated, strike_all
 from tests.servers.kubernetes import ControlPlane
 from tests.simulation.scenarios import NAME, policy
 
@@ -123,20 +123,10 @@ def _story(
         requests.strikes.touched = accounts.forget
         sim.declare(spec)
         sim.settle(NAME)
-        strikes.simulator, strikes.touched = sim, accounts.forget
         requests.strikes = strikes
-        strikes.armed = True
         if turn_back:
-            bad = sim.record(NAME).generation + 1
-            world.checks["app-health"].breaks = lambda label: int(label.split("-")[0]) == bad
-        sim.request("rotate", NAME)
-        record = sim.settle(NAME, 24 * 3600.0)
-        for _ in range(5):
-            if record.rotation is None:
-                break
-            sim.request("resume", NAME, how="retry")
-            record = sim.settle(NAME, 24 * 3600.0)
-        strikes.armed = False
+            breaks_on_next(sim)
+        rotated(sim, strikes, touched=accounts.forget)
         assert app.refused_uses == 0
         problems = sim.problems() + world.unquiet(spec)
         if len(accounts.refs()) != 1:

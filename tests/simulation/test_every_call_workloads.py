@@ -14,7 +14,7 @@ from rotatord.kubernetes_client import Cluster
 from rotatord.ports import Surroundings
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.integration.every_call import Strikes, strike_all
+from tests.integration.every_call import Strikes, rotated, strike_all
 from tests.simulation.pretended import Pretended
 from tests.simulation.scenarios import NAME, policy, traits
 
@@ -46,20 +46,11 @@ def _story(resource: str, turn_back: bool) -> Callable[[Strikes], list[str]]:
         sim = Simulator(world)
         sim.declare(spec)
         sim.settle(NAME)
-        strikes.simulator = sim
         app.cluster.strikes = strikes
-        strikes.armed = True
         first = sim.record(NAME).generation
         if turn_back:
             app.refuses = lambda label: int(label.split("-")[0]) == first + 1
-        sim.request("rotate", NAME)
-        record = sim.settle(NAME, 24 * 3600.0)
-        for _ in range(5):
-            if record.rotation is None:
-                break
-            sim.request("resume", NAME, how="retry")
-            record = sim.settle(NAME, 24 * 3600.0)
-        strikes.armed = False
+        rotated(sim, strikes)
         return [*sim.problems(), *world.unquiet(spec), *_wrong(app, sim, first, turn_back)]
 
     return play
