@@ -238,10 +238,15 @@ def _held_up(record: Record, found: _Found, now: datetime, freeze: str) -> tuple
         return None, record.held_for_person
     until = record.backoff_until
     if until is not None and until > max(earliest, now) and not person and _backoff_counts(record, emergency=emergency):
-        earliest, words = until, f"backing off until {_at(until)} after {record.failures} rotations rolled back in a row"
+        earliest, words = until, f"backing off until {_at(until)} after {_rolled_back(record)}"
     if emergency or person or record.current is None:
         return earliest, words
     return _windowed(record, earliest, words, now)
+
+
+def _rolled_back(record: Record) -> str:
+    many = f"{record.failures} rotations were rolled back in a row" if record.failures > 1 else "a rotation was rolled back"
+    return many + (f": {record.last.error}" if record.last is not None and record.last.error else "")
 
 
 def _backoff_counts(record: Record, *, emergency: bool) -> bool:

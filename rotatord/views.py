@@ -254,8 +254,7 @@ def cannot_tell(record: Record) -> list[str]:
         if drift.what == "unreadable"
     )
     found.extend(
-        f"the answer of a mint of rotation {debt.rotation} was lost: whether it left a version behind "
-        f"is known at {plain(debt.sweep_until)}"
+        f"whether rotation {debt.rotation} minted a version that nobody was told of is known at {plain(debt.sweep_until)}"
         for debt in record.ledger
         if debt.sweep_until is not None
     )

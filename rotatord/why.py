@@ -231,7 +231,7 @@ def _plain_ways(record: Record) -> list[tuple[str, JsonMap, str, str]]:
         ways.append(("retire", why_not, "retire", "rotatord retire {name} --reason …"))
     if record.holds:
         ways.append(("release", why_not, "release", "rotatord release {name}"))
-    if record.held_for_person:
+    if record.held_for_person or (record.backoff_until is not None and record.rotation is None):
         ways.append(("rotate", {}, "rotate", "rotatord rotate {name}"))
     return ways
 

@@ -197,7 +197,8 @@ def test_a_person_may_give_another_reason() -> None:
 @pytest.mark.parametrize(
     ("changes", "freeze", "words"),
     [
-        ({"backoff_until": MINTED + 40 * DAY, "failures": 2}, "", "backing off until 2026-08-10 12:00Z after 2 rotations"),
+        ({"backoff_until": MINTED + 40 * DAY, "failures": 2}, "", "backing off until 2026-08-10 12:00Z after 2 rotations were"),
+        ({"backoff_until": MINTED + 40 * DAY, "failures": 1}, "", "after a rotation was rolled back"),
         ({"held_for_person": "rolled back 4 times"}, "", "rolled back 4 times"),
         ({}, "frozen by ana", "frozen by ana"),
         ({"holds": (Hold(owner="bo", until=MINTED + 40 * DAY),)}, "", "held by bo until 2026-08-10 12:00Z"),

@@ -91,7 +91,7 @@ def test_status_says_what_it_cannot_tell() -> None:
         ledger=(owing(sweep_until=START + HOUR, abandoned=(4,)),),
     )
     sentences = " / ".join(views.status(item, START)["cannot_tell"])
-    for expected in ("have not been read", "vault:a could not be read", "was lost"):
+    for expected in ("have not been read", "vault:a could not be read", "nobody was told of"):
         assert expected in sentences
     assert views.status(record(), START)["cannot_tell"] == []
 
