@@ -128,6 +128,11 @@ class FakeBackend(Fake):
             seen = [each for each in self.showings if each.destination == destination.id and each.at <= at]
             return seen[-1].shown if seen else Shown(None, None)
 
+    def changed(self, destination: Destination) -> datetime:
+        """When the current slot last began to show what it shows."""
+        with self._lock:
+            return max((each.at for each in self.showings if each.destination == destination.id), default=self.clock.outside())
+
     def document(self, destination: Destination, slot: Slot = Slot.CURRENT) -> dict[str, str] | None:
         """The stored keys and texts, or None."""
         with self._lock:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rotatord.machine import TABLE, Place
-from rotatord.model import Event, Outcome, Owing, Record, Rotation, State, Way
+from rotatord.model import Destination, Event, Outcome, Owing, Record, Rotation, State, Way
 from rotatord.moves import compromised, place
 from rotatord.ops import Call
 from rotatord.ports import Lease
@@ -24,6 +24,7 @@ _TURNS: dict[Way, frozenset[Place]] = {
     _R: frozenset(),
 }
 FURTHEST_CLOCKS = timedelta(seconds=45)  # between any two replicas, unless somebody sets one
+LONGEST_LOOK = timedelta(seconds=30)
 _ENDS = frozenset({Place(State.VERIFIED, _F), Place(State.DISCARDING, _B), Place(State.RELOADED, _R)})
 
 
@@ -69,6 +70,18 @@ class Watch:
         self._moved(before, before.rotation, after)
         if any(event.action == "authorise" and event.outcome == "done" for event in events):
             self._decided(before, before.rotation, after)
+        if any(event.action == "rotation.rolled_back" for event in events) and not after.leaks:
+            self._undone(before.rotation, after)
+
+    def _undone(self, was: Rotation, after: Record) -> None:
+        """The end of the way back: nobody reads what is discarded any more."""
+        if was.base is None or was.new is None or not was.touched:
+            return
+        world = self._fleet.world
+        for destination in was.plan.destinations:
+            fields = world.backends[destination.backend].shown(destination).fields
+            if fields is not None and world.issuers[was.plan.issuer].ref_of(fields) == was.new.ref:
+                self.say(1, f"{after.name}: rolled back, and {destination.id} shows {was.new.ref}")
 
     def _decided(self, before: Record, was: Rotation, after: Record) -> None:
         """The pivot: the base may die from here on. What the gate is for is asked of the world itself."""
@@ -83,8 +96,21 @@ class Watch:
         for hold in before.holds:
             if hold.until > now + FURTHEST_CLOCKS and fleet.on_time:
                 self.say(2, f"{after.name}: decided although {hold.owner} holds it until {hold.until.isoformat()}")
+        for destination in was.plan.destinations:
+            if self._lacks(destination, was, now):
+                self.say(2, f"{after.name}: decided although {destination.id} has not held the new version for long")
         if why := fleet.world.needs(fleet.world.issuers[base.issuer], base.ref):
             self.say(2, f"{after.name}: decided that {base.ref} may die, and {why}")
+
+    def _lacks(self, destination: Destination, was: Rotation, now: datetime) -> bool:
+        """Whether a destination does not show the new version, and has not for longer than a look at the gate takes."""
+        world = self._fleet.world
+        backend, issuer = world.backends[destination.backend], world.issuers[was.plan.issuer]
+        fields = backend.shown(destination).fields
+        ref = issuer.ref_of(fields) if fields is not None else None
+        if was.new is None or ref == was.new.ref:
+            return False
+        return now - backend.changed(destination) > LONGEST_LOOK
 
     def _moved(self, before: Record, was: Rotation, after: Record) -> None:
         here, now = place(was), after.rotation

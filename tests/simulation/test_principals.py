@@ -1,0 +1,58 @@
+"""Scopes that sit on a principal, at the edges: a scope that goes away, and what is left to narrow then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rotatord.model import JsonMap, Spec, State
+from rotatord.ports import Amendment
+from rotatord.testing.issuer import FakeIssuer, FakeVersion
+from rotatord.testing.powers import PrincipalIssuer
+from rotatord.testing.simulator import Simulator
+from rotatord.testing.world import World
+from tests.simulation.scenarios import NAME, policy, traits
+from tests.simulation.stage import until
+
+SECOND = timedelta(seconds=1)
+
+
+class _Silent(PrincipalIssuer):
+    """Of a principal that nobody asked anything for it shows nothing, as IAM users are shown."""
+
+    def _visible_scope(self, version: FakeVersion) -> JsonMap | None:
+        return super()._visible_scope(version) if version.request.scope else {}
+
+
+def _on_principal(world: World, kind: type[FakeIssuer]) -> Spec:
+    settings = {"scope_on": "principal", "labels": False, "exclusive": True, "max_live": 2, "call_settles_within": 10 * SECOND}
+    source = world.add_issuer(kind=kind, traits=traits(**settings))
+    world.add_backend()
+    home = world.destination(NAME)
+    world.add_consumer("app", source, home)
+    return world.spec(NAME, policy=policy(), destinations=(home,), scope={"may": ["read", "write"]})
+
+
+def _declared(sim: Simulator, spec: Spec) -> None:
+    sim.journal.amend(NAME, lambda record: Amendment(record=replace(record, spec=spec)))
+
+
+def test_a_scope_that_is_no_longer_declared_leaves_nothing_to_do() -> None:
+    """An empty scope touches nothing. The credential goes on being rotated, and nothing turns in circles meanwhile."""
+    world = World(5)
+    spec = _on_principal(world, _Silent)
+    sim = Simulator(world)
+    sim.declare(spec)
+    sim.settle(NAME)
+    _declared(sim, replace(spec, scope={}))
+    assert sim.request("rotate", NAME) == ""
+    until(sim, lambda record: record.rotation is None and record.last is not None and record.last.state is State.COMPLETED)
+    record = until(sim, lambda record: record.rotation is None and not record.ledger and record.asked is None)
+    generation = record.generation
+    sim.run(30.0)
+    record = sim.record(NAME)
+    assert record.due_at is None or record.due_at > world.clock.now() + timedelta(hours=1), "it is claimed again and again"
+    assert sim.request("rotate", NAME) == ""
+    record = until(sim, lambda record: record.generation == generation + 1 and record.rotation is None and not record.ledger)
+    assert record.last is not None
+    assert record.last.state is State.COMPLETED
