@@ -169,7 +169,10 @@ CONTRADICTIONS: dict[str, tuple[Json, str]] = {
         "extraVolumes: the name state is the chart's own",
     ),
     "text that is not YAML": ({"config": "a: [1"}, "config is not YAML: "),
-    "text that is no mapping": ({"config": "hello"}, "config is text that is no mapping of sections"),
+    "text that is no mapping": (
+        {"config": "rotatord.yaml"},
+        "config is text that is no mapping of sections: give the file's content",
+    ),
     "a name that is a number": (
         with_place(name=1234),
         "config: credential dns, a destination: name should be text, in quotes where YAML could take it for a number",

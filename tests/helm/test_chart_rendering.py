@@ -258,6 +258,16 @@ def test_the_notes_say_what_to_do_next(helm: Helm) -> None:
     assert "manages no credential yet" in notes
     assert "config.installation" in notes
     assert "WARNING: persistence.enabled is false" in notes
+    assert "set `image.repository` to where you pushed it" in notes
+
+
+def test_the_notes_name_the_namespaces_it_may_act_in(helm: Helm) -> None:
+    """Rights in no namespace, such as asking about tokens, are told in words."""
+    tokens = {"type": "kubernetes_token", "namespace": "shop"}
+    credential = {"name": "dns", "issuer": "tokens", "parameters": {"service_account": "dns"}}
+    values = helm.values({"config": {"issuers": {"tokens": tokens}, "credentials": [credential]}})
+    notes = helm.run("install", "rel", str(CHART), "--dry-run=client", "--values", str(values)).partition("NOTES:")[2]
+    assert "names in: shop, and ask in the whole cluster whether a token is good.\n" in notes
 
 
 def test_the_chart_names_the_product_as_it_is(helm: Helm) -> None:

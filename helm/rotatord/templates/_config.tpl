@@ -5,7 +5,7 @@
 {{- if kindIs "string" .Values.config -}}
 {{- $read := fromYaml .Values.config -}}
 {{- if and (hasKey $read "Error") (eq (len $read) 1) -}}
-{{- if contains "unmarshal" $read.Error -}}{{- fail "config is text that is no mapping of sections" -}}{{- end -}}{{/* the error would quote it */}}
+{{- if contains "unmarshal" $read.Error -}}{{- fail "config is text that is no mapping of sections: give the file's content (--set-file config=rotatord.yaml), not its name" -}}{{- end -}}{{/* the error would quote it */}}
 {{- fail (printf "config is not YAML: %s" $read.Error) -}}
 {{- end -}}
 {{- toJson $read -}}
