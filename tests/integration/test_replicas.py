@@ -90,7 +90,7 @@ def intended_once(daemon: Installation) -> None:
 
 MANY = """
 policies:
-  quick: {{ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: 0s, poll: 100ms, unproven: {{overlap: 1s}}}}
+  quick: {{ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: 0s, settle: 0s, poll: 100ms, unproven: {{overlap: 1s}}}}
 credentials:
 """
 ONE = """  - name: c{number}
