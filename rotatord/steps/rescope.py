@@ -30,9 +30,9 @@ def set_scope(
     """Tell the principal to cover exactly these scopes, unless it was told so and has answered. A change to something else
     waits until no earlier, unanswered one can land after it."""
     issuer = ctx.plugins.issuer(name)
-    if issuer.traits.scope_on != "principal" or not isinstance(issuer, PrincipalScope) or not any(scopes):
-        return record
     grant = principals.grant_of(record, name, parameters)
+    if issuer.traits.scope_on != "principal" or not isinstance(issuer, PrincipalScope) or not any(scopes):
+        return record if grant is None else (yield from _forget(ctx, record, grant))
     if grant is not None and not grant.open and grant.scopes == scopes:
         return record
     loose = (grant.asked if grant.open else grant.loose) if grant is not None else None
@@ -62,6 +62,16 @@ def _tell(
     return (yield from commit(_with(record, asked), event))
 
 
+def _forget(ctx: Context, record: Record, grant: Grant) -> Generator[Op, Any, Record]:
+    """No living version asks for anything (any more), and an empty scope touches nothing: nothing is left to be told."""
+    why = "none of its versions asks for a scope; what the principal may do stays as it is"
+    event = ctx.event(record, "set_scope", "done", record.current, why=why)
+    return (yield from commit(replace(record, grants=_others(record, grant)), event))
+
+
 def _with(record: Record, grant: Grant) -> Record:
-    others = tuple(item for item in record.grants if (item.issuer, item.parameters) != (grant.issuer, grant.parameters))
-    return replace(record, grants=(*others, grant))
+    return replace(record, grants=(*_others(record, grant), grant))
+
+
+def _others(record: Record, grant: Grant) -> tuple[Grant, ...]:
+    return tuple(item for item in record.grants if (item.issuer, item.parameters) != (grant.issuer, grant.parameters))

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rotatord.model import JsonMap, Spec, State
-from rotatord.ports import Amendment
-from rotatord.testing.issuer import FakeIssuer, FakeVersion
+from rotatord.ports import Accepted, Amendment, ProbeAnswer
+from rotatord.secret import Secret
+from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import PrincipalIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
@@ -18,10 +19,11 @@ SECOND = timedelta(seconds=1)
 
 
 class _Silent(PrincipalIssuer):
-    """Of a principal that nobody asked anything for it shows nothing, as IAM users are shown."""
+    """Where nothing is asked it shows nothing, as it is with IAM users."""
 
-    def _visible_scope(self, version: FakeVersion) -> JsonMap | None:
-        return super()._visible_scope(version) if version.request.scope else {}
+    def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
+        answer = super().probe(fields, target)
+        return replace(answer, scope={}) if isinstance(answer, Accepted) and not target["scope"] else answer
 
 
 def _on_principal(world: World, kind: type[FakeIssuer]) -> Spec:
@@ -45,12 +47,14 @@ def test_a_scope_that_is_no_longer_declared_leaves_nothing_to_do() -> None:
     sim.declare(spec)
     sim.settle(NAME)
     _declared(sim, replace(spec, scope={}))
+    generation = sim.record(NAME).generation
     assert sim.request("rotate", NAME) == ""
-    until(sim, lambda record: record.rotation is None and record.last is not None and record.last.state is State.COMPLETED)
-    record = until(sim, lambda record: record.rotation is None and not record.ledger and record.asked is None)
-    generation = record.generation
+    until(sim, lambda record: record.generation > generation and record.rotation is None and not record.ledger)
     sim.run(30.0)
     record = sim.record(NAME)
+    assert record.last is not None
+    assert record.last.state is State.COMPLETED
+    generation = record.generation
     assert record.due_at is None or record.due_at > world.clock.now() + timedelta(hours=1), "it is claimed again and again"
     assert sim.request("rotate", NAME) == ""
     record = until(sim, lambda record: record.generation == generation + 1 and record.rotation is None and not record.ledger)
