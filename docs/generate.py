@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import chart  # beside this file
+import incidents
 
 from rotatord import views
 from rotatord.cli import manual
@@ -99,6 +100,7 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "keys": (tables, ("docs/configuration.md",)),
     "verbs": (verbs, ("docs/api.md",)),
     "values": (chart.table, ("helm/rotatord/README.md",)),
+    "incidents": (incidents.table, ("docs/incidents.md",)),
     **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
     **{
         name: (partial(example_rights, page, name, language, form), (page,))

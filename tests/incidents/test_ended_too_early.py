@@ -18,7 +18,7 @@ from rotatord.replacing import replace
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.incidents.replay import replayed, rotated, value
+from tests.incidents.retold import replayed, rotated, value
 from tests.simulation.scenarios import NAME, SECOND, policy, traits
 from tests.simulation.stage import at, staged, strike
 

@@ -22,7 +22,7 @@ from rotatord.steps.mint import mint
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.incidents.replay import believes_the_issuer, replayed, rotated, steps
+from tests.incidents.retold import believes_the_issuer, replayed, rotated, steps
 from tests.simulation.scenarios import NAME, SECOND, policy, traits
 from tests.simulation.stage import at, staged, strike
 
@@ -78,8 +78,10 @@ def test_cert_manager_8610() -> None:
 class Strict(FakeIssuer):
     """Has a rule for passwords that the first proposal for the second version breaks. ``offered``: how often each was."""
 
-    offered: Counter[str] = Counter()
-    breaks_rule = ""
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.offered: Counter[str] = Counter()
+        self.breaks_rule = ""
 
     def mint(self, request: MintRequest, proposed: Secret | None) -> Minted:
         assert proposed is not None
@@ -108,7 +110,6 @@ def test_vault_28989() -> None:
         sim, _ = staged(kind=Strict, issuer={"value_origin": "caller"}, rules={"max_age": DAY}, **left_out)
         issuer = sim.world.issuers["issuer"]
         assert isinstance(issuer, Strict)
-        issuer.offered = Counter()
         sim.run(24 * 3600.0 + 6 * 3600.0)
         again = max(issuer.offered.values(), default=0)
         return (

@@ -25,7 +25,7 @@ from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import FullIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
-from tests.incidents.replay import (
+from tests.incidents.retold import (
     believes_in_the_base,
     believes_the_issuer,
     replayed,
@@ -286,7 +286,7 @@ def _field_by_field(ctx: Context, record: Record) -> Unit:
         backend = ctx.plugins.backend(home.backend)
         held = yield from read(backend, home, Slot.CURRENT)
         old, new = fields_of(held, names), (yield from fields_at(ctx, rotation.plan, Slot.PENDING, rotation.new))
-        if old is not None and new is not None:
+        if old is not None and new is not None and held.marker is not None:
             mixed: Mapping[str, str] = {**old.reveal_all(), "username": new.reveal("username")}
             yield from write(backend, home, Slot.CURRENT, Secret(mixed), held.marker, held.token)
     return (yield from publish(ctx, record))

@@ -24,7 +24,7 @@ from rotatord.steps.mint import mint
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.watchdog import Watchdog
-from tests.incidents.replay import replayed, steps
+from tests.incidents.retold import replayed, steps
 from tests.simulation.scenarios import NAME
 from tests.simulation.stage import staged
 
