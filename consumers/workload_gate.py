@@ -74,7 +74,7 @@ def _judge(look: Look, reverted: str) -> Verdict:
     waiting = _UNFINISHED[look.kind](look, wanted) or _unsteady(look)
     if not waiting and not reverted:
         notes = "".join(f"; note: {remark}" for remark in _notes(look))
-        return "healthy", f"all {wanted} pods are of the present template and available{notes}"
+        return "healthy", f"{wanted} of {wanted} pods are of the present template and available{notes}"
     if stuck := _stuck(look):
         return "unhealthy", f"{stuck} ({waiting})" if waiting else stuck
     return "unknown", "; ".join(part for part in (reverted, waiting, _held_up(look)) if part)

@@ -166,7 +166,10 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer, guards: Guards) -> U
             if (unexplained := _unexplained(record, known)) and _searching(record):
                 return Wait(record, soon(ctx, SEARCH_WAIT_SECONDS), "what an unanswered mint made is still searched for")
             if unexplained:
-                return Failed(record, f"live at the issuer and not ours: {', '.join(unexplained)}; adopt or remove them")
+                words = f"live at the issuer and made by nobody that we know of: {', '.join(unexplained)}"
+                return Failed(
+                    record, f"{words}; delete what nobody uses, or `adopt {record.name} --ref` what the destinations hold"
+                )
         intent = MintIntent(generation=record.generation + 1, at=ctx.now(), instant=ctx.instant(), known=known)
         record = replace(changed(record, intents=(*rotation.intents, intent)), generation=intent.generation)
         record = yield from commit(record, ctx.event(record, "mint", "intended", generation=intent.generation))

@@ -55,7 +55,7 @@ KINDS = list(COMPLETE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rollout_that_is_over_is_healthy(kind: str) -> None:
     """All pods are of the present template and available, and no other is left."""
-    assert gate.judge(look(kind)) == ("healthy", "all 3 pods are of the present template and available")
+    assert gate.judge(look(kind)) == ("healthy", "3 of 3 pods are of the present template and available")
 
 
 @pytest.mark.parametrize("kind", KINDS)
