@@ -327,8 +327,8 @@ def play(seed: int, left_out: frozenset[str] = frozenset(), **broken: Any) -> Ru
             if deed.name in by_name and deed.id not in left_out:
                 _let(fleet, deed, by_name[deed.name], seed)
         fleet.run(WILD_SECONDS)
-        _calm(fleet)
-        run.problems += _settle(fleet, specs)
+        calm(fleet)
+        run.problems += settle(fleet, specs)
     except AssertionError as failed:
         run.problems.append(f"{type(failed).__name__}: {failed}")
     finally:
@@ -337,7 +337,7 @@ def play(seed: int, left_out: frozenset[str] = frozenset(), **broken: Any) -> Ru
     return run
 
 
-def _calm(fleet: Fleet) -> None:
+def calm(fleet: Fleet) -> None:
     """Nothing fails, hangs, or is refused any more."""
     fleet.calm()
     for consumer in fleet.world.consumers.values():
@@ -361,9 +361,10 @@ def _let(fleet: Fleet, planned: Planned, spec: Spec, seed: int) -> None:
         fleet.strikes.append(Strike(planned.name, planned.reached, planned.at, happen))
 
 
-def _settle(fleet: Fleet, specs: list[Spec]) -> list[str]:
+def settle(fleet: Fleet, specs: list[Spec]) -> list[str]:
     """A person does what each halt suggests, until all are quiet."""
     for spec in specs:
+        fleet.request("release", spec.name)
         fleet.request("inspect", spec.name)
     for tries in range(14):
         if not fleet.settle(3 * 24 * 3600.0):

@@ -20,7 +20,8 @@ RANDOM_MODULES = {"random", "secrets", "uuid"}
 CLOCK_READS = {
     *(f"time.{name}" for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep", "clock_gettime")),
     *(f"{name}.{read}" for name in ("datetime", "date") for read in ("now", "utcnow", "today")),
-    "os.urandom",
+    *(f"time.{name}" for name in ("process_time", "perf_counter_ns", "clock_gettime_ns", "localtime", "gmtime")),
+    *("os.urandom", "os.getrandom", "asyncio.sleep", "threading.Timer"),
 }
 UNSAYING_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "sync", "data"}
 THEIR_WORDS = {("rotatord/vault_client.py", "data"), ("rotatord/vault_login.py", "data")}  # as Vault's answers call it
