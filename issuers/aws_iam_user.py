@@ -106,6 +106,12 @@ class IamUserKeys:
         found = sentences(Parameters, parameters, "parameters")
         return found + grants.problems(scope, self._settings.managed_policies)
 
+    def principal(self, parameters: JsonMap) -> object:
+        """Whose keys they are, for whoever looks for two credentials of one user; AWS does not tell users apart by case."""
+        ways = {"profile", "access_key", "assume_role", "endpoint_url"}
+        account = self._settings.account or self._settings.model_dump(mode="json", include=ways)
+        return [account, str(parameters["user"]).lower()]
+
     def propose(self, request: MintRequest) -> Secret:
         raise Invalid(f"AWS chooses the values of its keys ({request.credential})")
 

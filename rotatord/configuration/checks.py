@@ -40,12 +40,13 @@ _ADDRESS_LISTS = ("ip_allow", "token_bound_cidrs", "secret_id_bound_cidrs", "cid
 
 @dataclass(slots=True)
 class Context:
-    """What the checks look things up in, and the documents that were claimed so far."""
+    """What the checks look things up in, and the documents and principals that were claimed so far."""
 
     head: Head
     registry: Registry
     base_dir: str
     claimed: dict[str, list[tuple[str, str, frozenset[str] | None]]] = field(default_factory=dict)
+    principals: dict[str, Spec] = field(default_factory=dict)
 
     def issuer(self, name: str) -> Issuer | None:
         """The issuer, or None where it has troubles of its own."""
@@ -101,6 +102,21 @@ def strategy(context: Context, spec: Spec) -> Iterator[Trouble]:
     elif policy.ttl is not None and policy.ttl < traits.shortest_life:
         what = f"the policy's ttl {spell(policy.ttl)} is shorter than {spell(traits.shortest_life)}, "
         yield Trouble(("policy",), what + f"the shortest life that issuer {spec.issuer!r} can give")
+
+
+def principals(context: Context, spec: Spec) -> Iterator[Trouble]:
+    """Its principal is its own, where versions do not say whose they are or share what they may do."""
+    issuer = context.issuer(spec.issuer)
+    if issuer is None or (issuer.traits.labels and issuer.traits.scope_on != "principal"):
+        return
+    if issuer.check(spec.scope, spec.parameters):
+        return  # said already
+    declared, named = context.head.issuers[spec.issuer], getattr(issuer, "principal", None)
+    who = named(spec.parameters) if named is not None else [declared.settings, spec.parameters]
+    other = context.principals.setdefault(digest_of([declared.type, who]), spec)
+    if other.name != spec.name:
+        what = f"its principal is credential {other.name!r}'s ({other.source}) already: neither could tell whose versions are "
+        yield Trouble(("parameters",), what + "whose, and each would end the other's")
 
 
 def destinations(context: Context, spec: Spec) -> Iterator[Trouble]:
@@ -207,7 +223,7 @@ def requirements(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: AR
             yield Trouble(("labels",), f"policy {policy!r} requires the label {label!r}")
 
 
-CHECKS: tuple[Check, ...] = (references, scope, strategy, destinations, copies, documents, consumers, requirements)
+CHECKS: tuple[Check, ...] = (references, scope, strategy, principals, destinations, copies, documents, consumers, requirements)
 
 
 def troubles(context: Context, spec: Spec, raw: Any) -> list[Trouble]:
