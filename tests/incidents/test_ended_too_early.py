@@ -173,7 +173,7 @@ def test_lets_encrypt_2020() -> None:
 
         sim.checks.append(spoil)
         sim.request("rotate", NAME, reason="compromised")
-        sim.run(3600.0)
+        sim.run(900.0)
         return ["ended although a destination does not have the new one"] if rotated(sim) else []
 
     replayed(story, gate=GATE.without("destinations_hold"))

@@ -39,7 +39,7 @@ def test_beyond_identity_2021() -> None:
         theirs = {"TOKEN": "what-the-cloud-put-there"}
         strike(sim, at(State.VERIFIED), lambda: store.tamper(later, theirs, slot=Slot.CURRENT, keep_marker=False))
         sim.world.consumers["other"].excused = True
-        sim.run(3600.0)
+        sim.run(900.0)
         notices = sim.journal.notices(sim.world.clock.now(), 100)
         heard = any(notice.kind in {"overdue", "halted", "rolled_back", "drift"} for notice in notices)
         return (["complete in spite of it"] if rotated(sim) else []) + ([] if heard else ["and nobody knows"])

@@ -52,7 +52,7 @@ def test_cloudflare_r2_2025() -> None:
         sim.world.backends["store"].tamper(production, value(sim), keep_marker=False)
         sim.world.consumers["app"].destination = production  # what is rotated is another environment's
         sim.request("rotate", NAME)
-        sim.run(3600.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, gate=UNPROVEN)
@@ -75,7 +75,7 @@ def test_cloudflare_access_2023() -> None:
         parts = steps({Step.PROVE: believes_the_issuer, Step.MINT: partial(mint, guards=guards)})
         sim, _ = staged(kind=Masks, parts=parts)
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, guards=GUARDS.without("whole"))
@@ -102,7 +102,7 @@ def test_github_december_27_2023() -> None:
         for check in sim.world.checks.values():
             check.breaks = lambda label: label.startswith("2-")
         strike(sim, at(State.RELOADED), lambda: sim.world.issuers["issuer"].end("issuer-ref-1"))
-        sim.run(1800.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, parts=steps({Step.PROVE: believes_in_the_base}))
@@ -116,7 +116,7 @@ def test_github_december_28_2023() -> None:
         sim, _ = staged(kind=FakeIssuer, rules=PATIENT, consumer={"copies": 5}, **left_out)
         sim.world.consumers["app"].comes_up = 4
         sim.request("rotate", NAME)
-        sim.run(3600.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, gate=UNPROVEN)
@@ -128,9 +128,9 @@ def test_github_june_2024() -> None:
 
     def story(**left_out: Any) -> list[str]:
         sim, _ = staged(kind=FakeIssuer, rules={**PATIENT, "overlap": 5 * SECOND}, **left_out)
-        sim.world.consumers["other"].applies_after = timedelta(minutes=20)
+        sim.world.consumers["other"].applies_after = timedelta(minutes=5)
         sim.request("rotate", NAME)
-        sim.run(3600.0)
+        sim.run(600.0)
         return sim.problems() + ([] if rotated(sim) else ["it never ended"])
 
     replayed(story, gate=UNPROVEN)
@@ -157,7 +157,7 @@ def test_pagerduty_2023() -> None:
         sim, _ = staged(kind=LooksAlike, **left_out)
         issuer = sim.world.issuers["issuer"]
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         shown = [showing.shown.fields for showing in sim.world.backends["store"].showings]
         refs = [issuer.ref_of(fields) for fields in shown if fields is not None]
         return [ref for ref in refs if ref is not None and issuer.versions[ref].request.credential != NAME]
@@ -183,7 +183,7 @@ def test_jumpcloud_2025() -> None:
         pair = {"strategy": "alternating", "max_live": 2, "value_origin": "caller"}
         sim, _ = staged(kind=StandbyFails, issuer=pair, **left_out)
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, parts=steps({Step.PROVE: believes_the_issuer}))
@@ -197,9 +197,9 @@ def test_gocardless_2020() -> None:
         sim, _ = staged(kind=FakeIssuer, rules=PATIENT, **left_out)
         sim.world.consumers["app"].applies_after = None
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         sim.world.backends["store"].down = True
-        sim.run(7200.0)
+        sim.run(1800.0)
         return sim.problems()
 
     replayed(story, gate=UNPROVEN)
@@ -220,7 +220,7 @@ def test_slack_2021() -> None:
 
         sim.checks.append(look)
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         return sim.problems() + [f"the rest got {label}" for label in seen if label.startswith("2-")]
 
     replayed(story, gate=GATE.without("consumers_healthy"))
@@ -235,7 +235,7 @@ def test_travis_ci() -> None:
         later, store, harm = spec.destinations[1], sim.world.backends["store"], set[str]()
         sim.checks.append(lambda simulator: harm.update(stale(simulator, later)))
         strike(sim, at(State.VERIFIED), lambda: store.tamper(later, value(sim), keep_marker=False))
-        sim.run(1800.0)
+        sim.run(600.0)
         return sorted(harm)
 
     replayed(story, gate=GATE.without("destinations_hold"))
@@ -257,7 +257,7 @@ def test_pollinations_2026() -> None:
         sim.declare(world.spec(NAME, policy=policy(), destinations=(home,)))
         sim.settle(NAME)
         strike(sim, at(State.VERIFIED), lambda: cluster.tamper(copy, value(sim), keep_marker=False))
-        sim.run(1800.0)
+        sim.run(600.0)
         return stale(sim, copy)
 
     replayed(story, gate=GATE.without("copies_hold"))
@@ -272,7 +272,7 @@ def test_reloader_701() -> None:
         sim, _ = staged(kind=FakeIssuer, rules=PATIENT, consumer=rollout, **left_out)
         sim.world.consumers["app"].comes_up = 16
         sim.request("rotate", NAME)
-        sim.run(3600.0)
+        sim.run(600.0)
         return sim.problems()
 
     replayed(story, gate=UNPROVEN)
@@ -306,7 +306,7 @@ def test_sapcc_8835() -> None:
         sim.declare(world.spec(NAME, policy=policy(), destinations=(home,)))
         sim.settle(NAME)
         sim.request("rotate", NAME)
-        sim.run(1800.0)
+        sim.run(600.0)
         shown = [showing.shown.fields for showing in store.showings]
         return ["a pair that never belonged together" for fields in shown if fields and source.ref_of(fields) is None]
 
