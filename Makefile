@@ -40,13 +40,13 @@ integration: servers ## with real servers and real processes
 	@$(PYTEST) tests/integration
 
 simulation: setup ## the engine under faults at every point
-	@$(PYTEST) tests/simulation
+	@$(PYTEST) tests/simulation tests/incidents
 
 helm: servers ## the chart: lint, goldens (GOLDENS=1 draws them anew), rights, and a release in a real cluster
 	@ROTATORD_DRAW_GOLDENS=$(GOLDENS) $(PYTEST) tests/helm tests/unit/test_chart_readme.py tests/unit/test_containerfile.py
 
-crash: servers ## long random faults and process kills; not part of make test (SEEDS=2000)
-	@ROTATORD_SEEDS=$(or $(SEEDS),2000) ROTATORD_KILLS=$(or $(KILLS),200) ROTATORD_EVERY_CALL=1 \
+crash: servers ## long random faults and process kills; not part of make test (SEEDS=20000)
+	@ROTATORD_SEEDS=$(or $(SEEDS),20000) ROTATORD_KILLS=$(or $(KILLS),200) ROTATORD_EVERY_CALL=1 \
 		$(PYTEST) --timeout=3600 tests/simulation tests/integration/test_crash.py tests/integration/test_every_call_*.py \
 		tests/integration/test_rotation_function.py
 
