@@ -97,6 +97,7 @@ class FakeIssuer(Fake):
         self.known_scope = frozenset(known_scope) if known_scope is not None else None
         self.grants: Callable[[JsonMap], JsonMap] = dict
         self.foreign_vantage = False
+        self.lists_twice = False  # as where something changes between two pages
         self.judge: Judge = lambda _act, _ref: None
         self.forgiven: Callable[[str], bool] = lambda _ref: False  # a refused use of this version is nobody's violation
         self.versions: dict[str, FakeVersion] = {}
@@ -126,7 +127,8 @@ class FakeIssuer(Fake):
         self._enter("find", credential=query.credential, rotation=query.rotation, ref=query.ref)
         now = self.clock.outside()
         with self._lock:
-            return [self._live_ref(version) for version in self.versions.values() if self._matches(version, query, now)]
+            found = [self._live_ref(version) for version in self.versions.values() if self._matches(version, query, now)]
+            return found * 2 if self.lists_twice else found
 
     def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
         self._enter("probe", fields=sorted(fields.names))

@@ -30,6 +30,7 @@ class World:
         self.consumers: dict[str, FakeConsumer] = {}
         self.checks: dict[str, FakeHealth] = {}
         self.copiers: list[FakeCopier] = []
+        self.strays: dict[str, FakeIssuer] = {}  # versions of others, by ref: they outlive everything that we do
         self.excuse: Callable[[str, str], bool] = lambda _act, _ref: False  # forced deaths, by act and ref
 
     @property
@@ -176,7 +177,7 @@ class World:
         """What still differs from quiet (invariant 3): exactly one live version, shown at every destination, and empty
         pending and previous slots. Sentences; empty is fine."""
         issuer = self.issuers[spec.issuer]
-        live = issuer.live(spec.name)
+        live = [each for each in issuer.live(spec.name) if each.ref not in self.strays]
         problems = [] if len(live) == 1 else [f"{len(live)} live versions: {', '.join(each.ref for each in live)}"]
         if isinstance(issuer, ScopesOnPrincipal):
             needed = issuer.widen([issuer.versions[each.ref].request.scope for each in live])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from rotatord.model import JsonMap, Spec, State
-from rotatord.ports import Accepted, Amendment, ProbeAnswer
+from rotatord.ports import Accepted, Amendment, MintRequest, ProbeAnswer
 from rotatord.secret import Secret
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import PrincipalIssuer
@@ -60,3 +61,38 @@ def test_a_scope_that_is_no_longer_declared_leaves_nothing_to_do() -> None:
     record = until(sim, lambda record: record.generation == generation + 1 and record.rotation is None and not record.ledger)
     assert record.last is not None
     assert record.last.state is State.COMPLETED
+
+
+class _OtherForm(PrincipalIssuer):
+    """Shows what a principal may do in a form of its own, as IAM users are shown."""
+
+    def widen(self, scopes: Sequence[JsonMap]) -> JsonMap:
+        return super().widen([{key: str(words).split() for key, words in scope.items()} for scope in scopes])
+
+    def covers(self, held: JsonMap, needed: JsonMap) -> bool:
+        return super().covers(held, self.widen([needed]))
+
+
+def test_what_is_adopted_with_the_scope_asked_for_is_not_due_for_a_change() -> None:
+    """The issuer shows the same in other words. And it lives where it was found, whatever is declared later."""
+    world = World(5)
+    spec = replace(_on_principal(world, _OtherForm), scope={"may": "write read"}, parameters={"principal": "app"})
+    issuer = world.issuers["issuer"]
+    assert isinstance(issuer, _OtherForm)
+    issuer.set_scope(issuer.widen([spec.scope]), spec.parameters)
+    request = MintRequest(
+        installation="", credential=NAME, rotation="by-hand", generation=0, scope=spec.scope, parameters=spec.parameters
+    )
+    made = issuer.issue(request, labelled=False)
+    world.backends["store"].tamper(spec.home, {"TOKEN": made.fields.reveal("token")})
+    world.tick()
+    sim = Simulator(world)
+    sim.declare(spec)
+    sim.settle(NAME)
+    assert sim.request("adopt", NAME, ref=made.ref) == ""
+    sim.settle(NAME)
+    sim.run(60.0)
+    current = sim.record(NAME).current
+    assert current is not None
+    assert (current.ref, current.scope, current.parameters) == (made.ref, spec.scope, spec.parameters)
+    assert world.book.count("mint") == 0
