@@ -9,6 +9,7 @@ more, nothing has happened, so the request is repeated once with a new token.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SECRET_KEYS = frozenset({"token", "secret_id", "jwt", "data"})
 _TRANSIENT = frozenset({408, 412, 425, 429, 472, 473})
 _LEAST_SECONDS = 0.05
+CONFIRMED_SECONDS = 60.0  # so long a cluster that proved to be the one that is meant is believed to be it
 
 
 class TlsSettings(BaseModel):
@@ -50,6 +52,7 @@ class VaultSettings(BaseModel):
     address: str
     auth: AuthSettings
     namespace: str | None = None
+    cluster_id: str | None = None  # the Vault that is meant: nothing is read or written at another
     tls: TlsSettings = TlsSettings()
     plain_http: bool = False
     connect_timeout: float = Field(default=3.0, gt=0)
@@ -114,6 +117,7 @@ class VaultClient:
         self._lock = threading.Lock()
         self._adapter: Any = None
         self._index: str | None = None
+        self._confirmed_until = -math.inf
         self.login = Login(settings.auth, surroundings.secret, self._monotonic)
 
     def calls(self) -> Calls:
@@ -131,6 +135,21 @@ class VaultClient:
         with self._lock:
             self._adapter.close()
             self._adapter = None
+
+    def confirm(self, send: Callable[[str, str, JsonMap | None, str | None], Answer]) -> None:
+        """Whether this is the cluster that is meant, asked before our identity is shown and now and then after: a name that
+        leads elsewhere one day must not carry what belongs here to another environment. Raises Retryable."""
+        wanted = self._settings.cluster_id
+        if wanted is None or self._monotonic() < self._confirmed_until:
+            return
+        answer = send("get", "sys/health", None, None)
+        found = answer.body.get("cluster_id")
+        if found != wanted:
+            if answer.body.get("sealed"):
+                raise Retryable("Vault is sealed")
+            said = f"is cluster {found}" if found else "does not say which cluster it is"
+            raise Retryable(f"Vault at {self._settings.address} {said}; cluster_id says {wanted}: nothing is asked of it")
+        self._confirmed_until = self._monotonic() + CONFIRMED_SECONDS
 
     def seconds_left(self, deadline: float) -> float:
         """What remains of a method's time. Raises Retryable where that is nothing."""
@@ -225,6 +244,7 @@ class Calls:
 
     def request(self, method: str, path: str, body: JsonMap | None, allow: tuple[int, ...] = ()) -> Answer:
         """As ourselves."""
+        self.client.confirm(self.send)
         token = self.client.login.token(self.send)
         answer = self.send(method, path, body, token.value)
         if answer.token_is_dead:
