@@ -120,7 +120,7 @@ def _unanswered(exceptions: Any) -> Iterable[tuple[Any, Callable[[Any], OutsideE
         (exceptions.ConnectTimeoutError, lambda e: Retryable(f"{_where(e)} did not take the connection in time")),
         (exceptions.ReadTimeoutError, lambda e: Retryable(f"{_where(e)} did not answer in time")),
         (exceptions.ProxyConnectionError, lambda _: Retryable("the proxy to AWS is unreachable")),
-        (exceptions.ConnectionError, lambda e: Retryable(f"{_where(e)} is unreachable")),
+        (exceptions.ConnectionError, lambda e: Retryable(f"{_where(e)} is unreachable; is the region right?")),
         (exceptions.HTTPClientError, lambda e: Retryable(f"{_where(e)} did not answer ({type(e).__name__})")),
         ((exceptions.ProfileNotFound, exceptions.ConfigNotFound, exceptions.ConfigParseError), lambda e: Invalid(str(e))),
         (exceptions.NoRegionError, lambda _: Invalid("no AWS region is configured: set region, or AWS_REGION")),

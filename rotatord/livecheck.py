@@ -68,7 +68,7 @@ def _healthy(subject: str, health: Health, published: Published) -> Finding:
     try:
         state, detail = health.check(published)
     except OutsideError as error:
-        return Finding(subject=subject, ok=None, detail=f"cannot tell: {error}")
+        return Finding(subject=subject, ok=None, detail=str(error))
     except Exception as error:  # noqa: BLE001  a plugin's bug hides no other finding
         return _bug(subject, error)
     return Finding(subject=subject, ok={"healthy": True, "unhealthy": False}.get(state), detail=detail)
@@ -101,7 +101,7 @@ def _look(subject: str, look: Callable[[], Sequence[str]]) -> Finding:
     try:
         problems = look()
     except Retryable as error:
-        return Finding(subject=subject, ok=None, detail=f"cannot tell: {error}")
+        return Finding(subject=subject, ok=None, detail=str(error))
     except OutsideError as error:
         return Finding(subject=subject, ok=False, detail=str(error))
     except Exception as error:  # noqa: BLE001  a plugin's bug hides no other finding
@@ -111,4 +111,4 @@ def _look(subject: str, look: Callable[[], Sequence[str]]) -> Finding:
 
 def _bug(subject: str, error: Exception) -> Finding:
     """Its words are not ours to show: nobody has looked whether they hold a value."""
-    return Finding(subject=subject, ok=None, detail=f"cannot tell: {type(error).__name__} in the plugin")
+    return Finding(subject=subject, ok=None, detail=f"{type(error).__name__} in the plugin")

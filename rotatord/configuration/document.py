@@ -118,7 +118,7 @@ class Document:
             yield
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._problem(mark.line + 1 if mark is not None else 1, f"this is not YAML: {error.problem or error.context}")
+            self._problem(mark.line + 1 if mark is not None else 1, f"this is not YAML: {_said(error)}")
         except YAMLError:
             self._problem(1, "this is not YAML: it holds characters that YAML does not allow")
         except _BrokenError:
@@ -267,6 +267,11 @@ class _Reader:
 
     def _problem(self, event: Any, what: str) -> None:
         self._problems.append(Problem(f"{self._file}:{event.start_mark.line + 1}", what))
+
+
+def _said(error: MarkedYAMLError) -> str:
+    what = str(error.problem or error.context)
+    return f"{what}; text with a colon needs quotes here" if what == "found unexpected ':'" else what
 
 
 def _plain(event: Any) -> Any:

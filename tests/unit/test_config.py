@@ -494,6 +494,7 @@ def test_mistakes_of_a_second_file_are_placed_there(write: Write) -> None:
     [
         ("a: [1\n", "r.yaml:2: this is not YAML: "),
         ("a:\n\tb: 1\n", "r.yaml:2: this is not YAML: "),
+        ("a: {b: c://d}\n", "r.yaml:1: this is not YAML: found unexpected ':'; text with a colon needs quotes here"),
         ("a: \x01\n", "r.yaml:1: this is not YAML: "),
         ("installation: !x y\n", "r.yaml:1: tags have no meaning here"),
         ("log: *nowhere\n", "r.yaml:1: there is no anchor &nowhere before this place"),

@@ -69,7 +69,7 @@ def test_what_does_not_answer_is_neither_fine_nor_broken(world: World) -> None:
     assert list(found) == ALL
     assert [found[subject].ok for subject in ALL[:3]] == [None, None, None]
     assert found[ALL[3]].ok is not True
-    assert "cannot tell" in found[ALL[0]].detail
+    assert found[ALL[0]].detail
 
 
 class Unmade:
@@ -112,7 +112,7 @@ def test_a_bug_in_a_plugin_hides_nothing_and_shows_nothing(world: World) -> None
         fake.fail(method, None, lambda: RuntimeError("token=s.secret"))
     found = findings(world)
     assert list(found) == ALL
-    assert found[ALL[1]].detail == "cannot tell: RuntimeError in the plugin"
+    assert found[ALL[1]].detail == "RuntimeError in the plugin"
     assert found[ALL[1]].ok is None
     assert "secret" not in str(found)
 
