@@ -8,7 +8,7 @@ from typing import Any
 from rotatord import moves
 from rotatord.model import Asked, JsonMap, Notice, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Op, Unit, ask, commit, fields_of, read
-from rotatord.ports import Accepted, Held, Issuer, LiveRef, Query
+from rotatord.ports import Accepted, Held, Issuer, LiveRef, PrincipalScope, Query
 from rotatord.replacing import replace
 from rotatord.steps.inspect import behind, unknown_version
 from rotatord.steps.prove import parity, probe
@@ -72,6 +72,7 @@ def _identified(ctx: Context, record: Record, asked: Asked, held: Held) -> Gener
         scope=_scope(spec.scope, answer, issuer, version),
         expires_at=answer.expires_at,
         accepted=True,
+        parameters=spec.parameters if asked.ref else None,  # with a ref it was found there, and only there can it be ended
     )
     return version, answer.ref
 
@@ -88,7 +89,8 @@ def _taken_over(ctx: Context, record: Record, version: Version, ref: str | None)
 
 def _scope(asked: JsonMap, answer: Accepted, issuer: Issuer, version: Version) -> JsonMap:
     """The scope as declared where the issuer shows the same, else as it shows it: then it is due for a change."""
-    return asked if answer.scope is None or not parity(asked, answer, issuer, version) else answer.scope
+    shown = issuer.widen([asked]) if isinstance(issuer, PrincipalScope) else asked
+    return asked if answer.scope is None or not parity(shown, answer, issuer, version) else answer.scope
 
 
 def rebuild(ctx: Context, record: Record, asked: Asked) -> Unit:
@@ -125,6 +127,7 @@ def rebuild(ctx: Context, record: Record, asked: Asked) -> Unit:
         scope=spec.scope,
         minted_at=(at_issuer.created_at if at_issuer else None) or ctx.now(),
         expires_at=at_issuer.expires_at if at_issuer else None,
+        parameters=spec.parameters if at_issuer else None,
     )
     answer = yield from probe(ctx, version, fields, spec.scope, spec.parameters)
     accepted = isinstance(answer, Accepted)
