@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rotatord import windows
-from rotatord.model import Policy, Reason, Record, Standing, Version, digest_of
+from rotatord.model import JsonMap, Policy, Reason, Record, Standing, Version, digest_of
 
 NEVER = "never"
 # Without renew_before a version is replaced when a third of its life is left, as certificates commonly are.
@@ -135,9 +135,9 @@ def scope_changed(record: Record, now: datetime) -> _Found | None:
     known = current.rotation != "adopted" or bool(current.scope)
     if current.issuer != spec.issuer:
         what = f"its issuer changed from {current.issuer} to {spec.issuer}"
-    elif known and _digest(spec.scope) != _digest(current.scope):
+    elif known and _differ(spec.scope, current.scope):
         what = "its scope changed in the configuration"
-    elif current.parameters is not None and _digest(spec.parameters) != _digest(current.parameters):
+    elif current.parameters is not None and _differ(spec.parameters, current.parameters):
         what = "its parameters changed in the configuration"
     else:
         return None
@@ -315,8 +315,9 @@ def _doom(record: Record, now: datetime, at: datetime | None, starts_at: datetim
     return tuple(found)
 
 
-def _digest(value: Any) -> str:
-    return digest_of(_in_order(value))
+def _differ(one: JsonMap, other: JsonMap) -> bool:
+    """Asked at each commit; equal as they stand is the ordinary case."""
+    return one != other and digest_of(_in_order(one)) != digest_of(_in_order(other))
 
 
 def _in_order(value: Any) -> Any:
