@@ -72,6 +72,12 @@ def declared(journal: Journal) -> Iterator[Record]:
     return (record for record in _all(journal) if record.standing not in {Standing.FORGOTTEN, Standing.RETIRED})
 
 
+def _backends(spec: Spec) -> set[str]:
+    """Where a credential is written, and where it is read back: nothing is proven, and nothing dies, without either."""
+    copies = (copy for consumer in spec.consumers for copy in consumer.copies)
+    return {place.backend for place in (*spec.destinations, *copies)}
+
+
 def _all(journal: Journal) -> Iterator[Record]:
     after = ""
     while page := journal.records(after=after):
@@ -226,9 +232,9 @@ def still_needed(journal: Journal, issuers: Iterable[str], backends: Iterable[st
         wanted = {debt.issuer for debt in record.ledger}
         if record.rotation is not None:
             wanted |= {record.rotation.plan.issuer, *([record.rotation.base.issuer] if record.rotation.base else [])}
-            places = {destination.backend for destination in record.rotation.plan.destinations}
+            places = _backends(record.rotation.plan)
         else:
-            places = {destination.backend for destination in record.spec.destinations} if record.ledger else set()
+            places = _backends(record.spec) if record.ledger else set()
         work = "an open rotation" if record.rotation is not None else "versions that must still be revoked"
         if record.name in kept and record.current is not None and record.current.ref and not wanted - have_issuers:
             wanted |= {record.current.issuer}

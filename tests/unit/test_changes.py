@@ -11,7 +11,7 @@ from served import owing, record, rotation, spec, version
 
 from rotatord import apply, moves
 from rotatord.journal.memory import MemoryJournal
-from rotatord.model import Record, Spec, Standing, State
+from rotatord.model import ConsumerSpec, Destination, Record, Spec, Standing, State
 from rotatord.ports import Amendment, Traits
 from rotatord.sweep import Sweep
 from rotatord.testing.clock import START, SeededIds, VirtualClock
@@ -87,6 +87,18 @@ def test_the_issuer_of_what_is_in_use_is_still_needed() -> None:
     (problem,) = apply.refusals(held(record()), ["new"], ["file"], ["dns"], {})
     assert "'cf' is gone" in str(problem)
     assert apply.refusals(held(record()), ["new"], ["file"], [], {}) == []
+
+
+@pytest.mark.parametrize("open_rotation", [True, False])
+def test_the_backend_of_a_copy_is_needed_as_long_as_it_is_read(*, open_rotation: bool) -> None:
+    """Nothing is proven, and nothing dies, before what a consumer reads was read too: that backend cannot go first."""
+    copy = Destination(backend="cluster", address={"name": "dns"}, keys={"TOKEN": "token"})
+    reading = replace(spec(), consumers=(ConsumerSpec(type="deployment", name="web", copies=(copy,)),))
+    busy = record(spec=reading, **({"rotation": rotation(plan=reading)} if open_rotation else {"ledger": (owing(),)}))
+    (problem,) = apply.refusals(held(busy), ["cf"], ["file"], [], {})
+    assert "backend 'cluster' is gone" in str(problem)
+    assert apply.refusals(held(busy), ["cf"], ["file", "cluster"], [], {}) == []
+    assert apply.refusals(held(record(spec=reading)), ["cf"], ["file"], [], {}) == []
 
 
 def test_who_comes_back_is_looked_at_first() -> None:
