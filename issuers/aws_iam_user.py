@@ -91,6 +91,7 @@ class IamUserKeys:
             last_used_delay=settings.last_used_delay,
             call_settles_within=settings.call_settles_within,
             high_entropy=("secret_access_key",),
+            forms={"access_key_id": r"\w{16,128}", "secret_access_key": r"[A-Za-z0-9/+]{40,}"},
             names=("access_key_id",),
         )
         self._lock = threading.Lock()

@@ -100,6 +100,7 @@ class RoleSessions:
             listing_delay=LONGEST,
             call_settles_within=settings.call_settles_within,
             high_entropy=("secret_access_key", "session_token"),
+            forms={"access_key_id": r"\w{16,128}", "secret_access_key": r"[A-Za-z0-9/+]{40,}"},
             names=("access_key_id", "expiration"),
         )
 

@@ -115,6 +115,7 @@ class ServiceAccountTokens:
             propagation=settings.ends_within,
             call_settles_within=settings.call_settles_within,
             high_entropy=("token",),
+            forms={"token": r"[\w-]+\.[\w-]+\.[\w-]+"},
         )
 
     def close(self) -> None:
