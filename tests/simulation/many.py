@@ -85,6 +85,8 @@ def run_chunk(first: int, count: int, hashed: bool) -> Found:
             found.stops += fleet.stops
             found.faults += len(fleet.fates.happened)
             found.pairs |= fleet.reached
+            if not fleet.crashes:
+                run.problems.append("no crash")
             if run.problems:
                 found.failures[seed] = run.problems[:3]
             if hashed:

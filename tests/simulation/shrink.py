@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.simulation.seeds import CREDENTIALS, play
 
@@ -13,8 +14,8 @@ MOST_SECONDS = 30.0
 Fails = Callable[[frozenset[str]], list[str]]
 
 
-def shrunk(seed: int, problems: list[str], fails: Fails | None = None) -> tuple[frozenset[str], list[str]]:
-    """What can be left out, and the problems that remain. Greedy and bounded: small, not smallest."""
+def shrunk(seed: int, problems: list[str], broken: dict[str, Any] | None = None) -> tuple[frozenset[str], list[str]]:
+    """What can be left out, and the problems that remain. Greedy and bounded: small, not smallest. ``broken``: planted."""
     started, runs = time.monotonic(), 0
     left_out: frozenset[str] = frozenset()
 
@@ -23,11 +24,11 @@ def shrunk(seed: int, problems: list[str], fails: Fails | None = None) -> tuple[
         runs += 1
         if runs > MOST_RUNS or time.monotonic() - started > MOST_SECONDS:
             return []
-        return fails(without) if fails is not None else play(seed, without).problems
+        return play(seed, without, **(broken or {})).problems
 
     for name in CREDENTIALS:
         left_out, problems = _without(still, left_out, frozenset({name}), problems)
-    happened = play(seed, left_out).fleet.fates.happened if fails is None else list(CREDENTIALS)
+    happened = play(seed, left_out, **(broken or {})).fleet.fates.happened
     size = max(len(happened) // 2, 1)
     while size:
         for start in range(0, len(happened), size):

@@ -137,3 +137,26 @@ def test_without_the_check_something_breaks(left_out: str) -> None:
         sim.step(1.0)
     record = sim.record(NAME)
     assert record.rotation is None, "authorised although the copy shows the old version"
+
+
+def test_who_started_while_the_copy_had_gone_back_is_restarted() -> None:
+    """It read the old version although it began after the publication: that the copy is right again says nothing of it."""
+    sim, spec, copier, app = _copied()
+    old, place = copier.source[0].shown(spec.home).fields, copier.copy
+    assert old is not None
+    sim.request("rotate", NAME)
+    until(sim, at(State.VERIFIED))
+    new = place[0].shown(place[1]).fields
+    assert new is not None
+    copier.stopped = True
+    place[0].tamper(place[1], {"TOKEN": old.reveal("token")}, keep_marker=False)
+    sim.run(3.0)
+    app.restart()
+    sim.run(8.0)
+    place[0].tamper(place[1], {"TOKEN": new.reveal("token")}, keep_marker=False)
+    sim.run(1.0)
+    copier.stopped = False
+    sim.settle(NAME)
+    well(sim, spec)
+    assert app.refused_uses == 0
+    assert app.using(old) == []

@@ -29,7 +29,6 @@ def test_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{found}")
     assert found.seeds >= min(SEEDS, FEWEST)
-    assert found.crashes >= found.seeds, "each seed has at least one crash"
     assert not found.differing, f"seeds that were another run the second time: {found.differing}"
     assert not found.failures, _told(found)
 
