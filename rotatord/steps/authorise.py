@@ -20,7 +20,7 @@ from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, comm
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
 from rotatord.replacing import replace
-from rotatord.steps.verify import agreed, lost, overridden, override, publish_again, reasons, summary
+from rotatord.steps.verify import agreed, lost, overridden, override, publish_again, reasons, restart_again, returned, summary
 
 HOLD_WAIT_SECONDS = 30.0
 LOOK_AT_LEAST = timedelta(seconds=30)
@@ -38,6 +38,8 @@ def authorise(ctx: Context, record: Record) -> Unit:
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
     if places := lost(record, evidence):
         return (yield from publish_again(ctx, record, places))
+    if copies := returned(rotation, evidence):
+        return (yield from restart_again(ctx, record, copies))
     why = override(ctx, record)
     passed = result is Verdict.PASS or overridden(why, evidence)
     if result is Verdict.FAIL and not passed:
@@ -101,7 +103,10 @@ def _next_look(ctx: Context, rotation: Rotation, evidence: list[Evidence]) -> da
         overlap = rotation.plan.policy.overlap
         left = overlap - timedelta(seconds=ctx.instant().monotonic - rotation.timer.monotonic)
         return ctx.now() + max(min(left, max(overlap / 10, LOOK_AT_LEAST)), timedelta(milliseconds=10))
-    return soon(ctx, HOLD_WAIT_SECONDS) if "no_hold" in waiting else ctx.now() + rotation.plan.policy.poll
+    if "no_hold" in waiting:
+        return soon(ctx, HOLD_WAIT_SECONDS)
+    poll = rotation.plan.policy.poll
+    return ctx.now() + (max(poll, LOOK_AT_LEAST) if rotation.stretched else poll)  # for days, perhaps, once people were told
 
 
 def _suspend(ctx: Context, record: Record) -> Generator[Op, Any, Record | Wait]:

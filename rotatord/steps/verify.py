@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from rotatord import moves
 from rotatord.clock import Instant, elapsed
 from rotatord.durations import spell
 from rotatord.gates import Gate, evaluate, verdict
-from rotatord.model import Evidence, Record, State, Verdict, Way
+from rotatord.model import Evidence, Record, Rotation, State, Verdict, Way
 from rotatord.ops import Context, Done, Failed, Unit, Wait, commit, open_rotation
 from rotatord.ops import with_rotation as changed
 from rotatord.replacing import replace
@@ -26,6 +27,8 @@ def verify(ctx: Context, record: Record) -> Unit:
     record = changed(record, evidence=tuple(evidence), unhealthy=rotation.unhealthy + 1 if unhealthy else 0)
     if places := lost(record, evidence):
         return (yield from publish_again(ctx, record, places))
+    if copies := returned(rotation, evidence):
+        return (yield from restart_again(ctx, record, copies))
     why = override(ctx, record)
     if result is not Verdict.PASS and overridden(why, evidence):
         event = ctx.event(record, "verify", "overridden", rotation.subject, why=why, **summary(evidence))
@@ -95,6 +98,24 @@ def lost(record: Record, evidence: list[Evidence]) -> list[str]:
     if any(item.facts.get("holds") not in OURS_TO_RESTORE for item in missing):
         return []
     return [item.subject for item in missing]
+
+
+def returned(rotation: Rotation, evidence: list[Evidence]) -> list[str]:
+    """Copies that had lost the subject at the look before and hold it again: who began meanwhile read something else, and
+    looks like everybody who read the subject."""
+
+    def missing(items: Iterable[Evidence]) -> set[str]:
+        return {item.subject for item in items if item.check == "copies_hold" and item.verdict is not Verdict.PASS}
+
+    before = missing(item for item in rotation.evidence if item.at > rotation.since)
+    return [] if missing(evidence) else sorted(before)
+
+
+def restart_again(ctx: Context, record: Record, copies: list[str]) -> Unit:
+    """Publish and reload once more, a few times: a copy that comes and goes is no ground for a proof."""
+    if open_rotation(record).drifts >= MOST_DRIFTS:
+        return Failed(record, f"{', '.join(copies)} loses what was published again and again: look at what fills it")
+    return (yield from publish_again(ctx, record, copies))
 
 
 def publish_again(ctx: Context, record: Record, places: list[str]) -> Unit:
