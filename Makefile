@@ -47,7 +47,8 @@ helm: servers ## the chart: lint, goldens (GOLDENS=1 draws them anew), rights, a
 
 crash: servers ## long random faults and process kills; not part of make test (SEEDS=20000)
 	@ROTATORD_SEEDS=$(or $(SEEDS),20000) ROTATORD_KILLS=$(or $(KILLS),200) ROTATORD_EVERY_CALL=1 \
-		$(PYTEST) --timeout=3600 tests/simulation tests/integration/test_crash.py tests/integration/test_every_call_*.py \
+		ROTATORD_REPLICA_ROUNDS=50 \
+		$(PYTEST) --timeout=3600 tests/simulation tests/integration/test_crash.py tests/integration/test_replicas.py tests/integration/test_every_call_*.py \
 		tests/integration/test_rotation_function.py
 
 bench: setup ## the budgets, each beside a bare loop of the same calls (ONLY=journal)

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 
 from rotatord.clock import RandomIds, SystemClock
 from rotatord.errors import LeaseLost, StaleSequence
+from rotatord.hands import Leased
 from rotatord.journal import open_journal
 from rotatord.journal.postgresql_journal import PostgresqlJournal
 from rotatord.ports import Amendment, Journal, Shared
@@ -178,6 +179,18 @@ def test_a_lease_may_be_prolonged_for_one_long_call(pair: Pair, clock: CommonTim
     clock.advance(LEASE_SECONDS * 4)
     assert theirs.lease("a") is None
     assert ours.commit(lease, lease.record).seq == 1
+
+
+def test_what_was_prolonged_for_a_call_ends_with_it(pair: Pair, clock: CommonTime) -> None:
+    """When the long call is over, the next commit gives the rest of the lease back: nobody waits for a call that has ended."""
+    ours, theirs = pair
+    put(ours, a_record("a"))
+    leased, lease = Leased(ours, clock), held(ours, "a")
+    assert leased.lasts(lease, 120.0).expires > clock.monotonic() + 120
+    leased.shorten(lease)
+    stored = ours.commit(leased.lasts(lease, 0.0), lease.record)
+    clock.advance(LEASE_SECONDS)
+    assert held(theirs, "a").record == stored
 
 
 def test_a_request_to_one_makes_the_others_commit_stale(pair: Pair) -> None:
@@ -382,6 +395,3 @@ def test_a_killed_process_is_followed_within_its_lease(database: Database) -> No
         killed.kill()
         killed.communicate()
         journal.close()
-
-
-Use = Callable[[], object]

@@ -22,7 +22,7 @@ from tests.integration.running import ROTATORD, Installation
 from tests.servers.fixtures import Place
 from tests.servers.postgresql import Database
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.vault, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgresql, pytest.mark.vault, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SEED = int(os.environ.get("ROTATORD_CRASH_SEED", "1"))
 ROUNDS = int(os.environ.get("ROTATORD_REPLICA_ROUNDS", "4"))
@@ -54,11 +54,13 @@ def company(vault_place: Place, database: Database) -> Iterator[Callable[..., tu
     busy = Busy(corner, "reader", NAME, reader, rate=50)
     made: list[Fleet] = []
 
-    def make(overlap: str = "0s", lease_seconds: float = LEASE_SECONDS) -> tuple[Fleet, World]:
+    def make(overlap: str = "0s", lease_seconds: float = LEASE_SECONDS, *, files: bool = True) -> tuple[Fleet, World]:
         file = f"{corner.directory}/destinations/app.env"
         config = head_of(corner) + CONFIG.format(
             overlap=overlap, consumer=hurried(busy.consumer()), permission=corner.name, document="app", file=file
         )
+        if not files:
+            config = "\n".join(line for line in config.splitlines() if "{backend: files" not in line)
         ours = Fleet(corner.directory, config, database.url, lease_seconds)
         made.append(ours)
         for _ in range(2):
@@ -174,8 +176,9 @@ def test_kill_9_is_followed_within_the_lease(company: Callable[..., tuple[Fleet,
 
 def test_a_frozen_one_writes_nothing_when_it_goes_on(company: Callable[..., tuple[Fleet, World]]) -> None:
     """Frozen at random moments beyond its lease, while the other takes over, rolls back where that is still possible and
-    discards: continued, it changes nothing of what anybody reads, and nobody who lives."""
-    ours, world = company(overlap="2s")
+    discards: continued, it changes nothing of what anybody reads, and nobody who lives. (Of files it may hold the kernel's
+    lock while it stands still: then the other has to wait for it.)"""
+    ours, world = company(overlap="2s", files=False)
     dice, undone = random.Random(SEED + 7), 0
     world.begin(0)
     for number in range(ROUNDS):
@@ -198,7 +201,9 @@ def test_a_frozen_one_writes_nothing_when_it_goes_on(company: Callable[..., tupl
         assert other.row(NAME)["state"] == "quiet"
         other.command("resume", NAME) if other.row(NAME)["needs_person"] else None
     assert undone
-    world.one_lives()
+    (accessor,) = world.corner.labelled()
+    current = world.corner.server.call("GET", "auth/token/lookup-self", token=world.token())["data"]
+    assert current["accessor"] == accessor
     intended_once(ours.daemons[0])
 
 
