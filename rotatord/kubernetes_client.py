@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from rotatord.errors import Conflict, Retryable
+from rotatord.errors import Conflict, NotFound, Retryable
 from rotatord.kubernetes_answers import refusal
 from rotatord.kubernetes_transport import SERVICE_ACCOUNT, Answer, ClusterSettings, Request, Transport
 from rotatord.model import JsonMap
@@ -218,7 +218,12 @@ class Cluster:
         """The status of a TokenRequest: ``token`` and ``expirationTimestamp``."""
         call = Call("create", _TOKEN_REQUEST, namespace, service_account, "token")
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        return _status(_json(self._ask("POST", call, request), call), call)
+        try:
+            return _status(_json(self._ask("POST", call, request), call), call)
+        except NotFound as error:
+            if f'serviceaccounts "{service_account}" not found' not in str(error):
+                raise
+            raise NotFound(f"{error}: create it, or correct `service_account` and `namespace`") from None
 
     def review_token(self, token: str, audiences: Sequence[str] = ()) -> JsonMap:
         """The status of a TokenReview: ``authenticated``, ``user``, ``audiences``, ``error``."""

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rotatord import policy
 from rotatord.api.service import Service
 from rotatord.commands import parse
 from rotatord.errors import Refused
 from rotatord.model import JsonMap, Record, Standing
+from rotatord.views import freeze_of
 
 OUTCOMES_SCHEMA = "rotatord.outcomes/v1"
 _PAGE = 500
@@ -73,7 +75,15 @@ def _ask(service: Service, actor: str, selection: RotateSelection, name: str) ->
         if selection.dry_run:
             service.attempt(record, command)
             return before | {"accepted": True, "message": "would be rotated"}
-        service.request(command)
+        after = service.request(command)
     except Refused as refusal:
         return before | {"accepted": False, "message": str(refusal)}
-    return before | {"accepted": True, "message": "asked for"}
+    return before | {"accepted": True, "message": "asked for" + _held(service, after)}
+
+
+def _held(service: Service, record: Record | None) -> str:
+    """What keeps it from beginning now, such as a pause or somebody's hold, so that nobody waits for it unknowing."""
+    if record is None or record.rotation is not None:
+        return ""
+    blocked = policy.due(record, service.now(), freeze=freeze_of(service.facts().paused)).blocked_by
+    return f"; but {blocked}" if blocked else ""

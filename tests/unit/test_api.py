@@ -201,6 +201,17 @@ def test_pause_holds_everything_and_is_shown(served: Served, path: Path) -> None
     assert [event.action for event in served.journal.replay()] == ["pause", "unpause"]
 
 
+def test_who_asks_for_a_rotation_is_told_what_holds_it_up(served: Served, path: Path) -> None:
+    """A pause, and a hold even for what leaked: somebody put it there, and has to end it."""
+    post(path, "/v1/installation/commands/pause", {"reason": "moving house"})
+    assert "; but the installation is paused" in post(path, "/v1/rotate", {"names": ["dns"]})[1]["outcomes"][0]["message"]
+    post(path, "/v1/installation/commands/unpause", {})
+    post(path, "/v1/credentials/dns/commands/hold", {"until": "2999-01-01T00:00:00Z", "owner": "ana"})
+    leaked = post(path, "/v1/rotate", {"names": ["dns"], "reason": "compromised"})[1]["outcomes"][0]
+    assert leaked["accepted"]
+    assert leaked["message"].startswith("asked for; but held by ana until 2999-01-01")
+
+
 def test_rotating_many_reports_each(served: Served, path: Path) -> None:
     """A refusal of one does not keep the others from it, and a dry run changes nothing at all."""
     wish = {"issuer": "cf", "selector": {"tier": "gold"}}

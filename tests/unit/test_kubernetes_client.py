@@ -285,6 +285,17 @@ def test_reviews_and_tokens_show_their_status(server: Loopback, cluster: Cluster
     assert server.asked[0].path == "/api/v1/namespaces/shop/serviceaccounts/robot/token"
 
 
+def test_a_missing_service_account_says_what_to_do(server: Loopback, cluster: Cluster) -> None:
+    """Another thing that is missing, such as what the token is bound to, is told as it came."""
+    server.answer = lambda _: status(404, "NotFound", 'serviceaccounts "robot" not found', name="robot", kind="serviceaccounts")
+    with pytest.raises(NotFound, match="create it, or correct `service_account`"):
+        cluster.request_token("shop", "robot", {})
+    server.answer = lambda _: status(404, "NotFound", 'secrets "marker" not found', name="marker", kind="secrets")
+    with pytest.raises(NotFound) as caught:
+        cluster.request_token("shop", "robot", {})
+    assert "create it" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", 3.0), ("", 3.0)])
 def test_what_the_server_asks_us_to_wait_is_passed_on(server: Loopback, cluster: Cluster, header: str, seconds: float) -> None:
     """By the header, or by the Status where that says nothing that can be understood."""
