@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import chart  # beside this file
+import faults
 import incidents
 
 from rotatord import views
@@ -100,6 +101,7 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "keys": (tables, ("docs/configuration.md",)),
     "verbs": (verbs, ("docs/api.md",)),
     "values": (chart.table, ("helm/rotatord/README.md",)),
+    "faults": (faults.table, ("docs/faults.md",)),
     "incidents": (incidents.table, ("docs/incidents.md",)),
     **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
     **{

@@ -1,4 +1,4 @@
-"""The page of incidents and the replays say the same."""
+"""The pages of incidents and faults say what the tests do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.faults import FAULTS
 from docs.incidents import INCIDENTS, Incident, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,15 @@ def test_no_replay_is_left_out_of_the_page() -> None:
     named = tuple(incident.test for incident in INCIDENTS if incident.test)
     more = {"test_not_everywhere.py::test_sapcc_8835"}  # the second half of a row
     assert [name for name in sorted(replays() - more) if not name.startswith(named)] == []
+
+
+def test_each_fault_has_a_test() -> None:
+    """What is named exists; and no fault has two names."""
+    wanted = {test for _, _, test in FAULTS}
+    missing = [test for test in sorted(wanted) if f"def {test.partition('::')[2]}(" not in _text(test.partition("::")[0])]
+    assert missing == []
+    assert len({(where, what) for where, what, _ in FAULTS}) == len(FAULTS) >= 60
+
+
+def _text(path: str) -> str:
+    return (ROOT / path).read_text()
