@@ -52,7 +52,7 @@ STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
     Step.DISCARD: discard,
 }
 UNITS_PER_CLAIM = 50
-LOUD_ATTEMPTS = 5  # a ledger entry, or a step without deadline, that failed so often in a row is announced
+LOUD_ATTEMPTS = 5  # a ledger entry, a narrowing, or a step without deadline, that failed so often in a row is announced
 
 
 class Hands(Protocol):
@@ -327,8 +327,12 @@ class Saga:
         by_person = work.kind in {Kind.ADOPT, Kind.REBUILD}  # who asked is told that it failed, and may ask again
         if isinstance(error, Permanent) and by_person:
             record = replace(record, asked=None)
+        notices: tuple[Notice, ...] = ()
+        if work.kind is Kind.RESCOPE and attempts == LOUD_ATTEMPTS:
+            text = f"{record.name}: its principal may do more than its versions need: {error}"
+            notices = (self._ctx.notice(record, "overdue", text),)
         event = self._ctx.event(record, work.kind.value, "failed", None, why=str(error), attempt=attempts)
-        return self._store(lease, record, (event,) if attempts == 1 else ())
+        return self._store(lease, record, (event,) if attempts == 1 else (), notices)
 
     def _step_troubled(self, lease: Lease, record: Record, error: OutsideError) -> Record:
         rotation = open_rotation(record)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from rotatord.errors import Denied
 from rotatord.model import JsonMap, Spec, State
 from rotatord.ports import Accepted, Amendment, MintRequest, ProbeAnswer
 from rotatord.secret import Secret
@@ -96,3 +97,39 @@ def test_what_is_adopted_with_the_scope_asked_for_is_not_due_for_a_change() -> N
     assert current is not None
     assert (current.ref, current.scope, current.parameters) == (made.ref, spec.scope, spec.parameters)
     assert world.book.count("mint") == 0
+
+
+class _Stubborn(PrincipalIssuer):
+    """Takes what widens; at times it does not let go of anything."""
+
+    denies = False
+
+    def set_scope(self, scope: JsonMap, parameters: JsonMap) -> None:
+        if self.denies:
+            raise Denied("we may not take that away")
+        super().set_scope(scope, parameters)
+
+
+def test_a_principal_that_cannot_be_narrowed_is_announced() -> None:
+    """It may do more than anybody asked for: a person hears of that, and it is tried on."""
+    world = World(5)
+    spec = _on_principal(world, _Stubborn)
+    sim = Simulator(world)
+    sim.declare(spec)
+    sim.settle(NAME)
+    issuer = world.issuers["issuer"]
+    assert isinstance(issuer, _Stubborn)
+    _declared(sim, replace(spec, scope={"may": ["read"]}))
+    generation = sim.record(NAME).generation
+    assert sim.request("rotate", NAME) == ""
+    until(
+        sim, lambda record: record.generation > generation and record.rotation is not None and record.rotation.new is not None
+    )
+    issuer.denies = True
+    until(sim, lambda record: record.rotation is None and not record.ledger)
+    sim.run(900.0)
+    (notice,) = sim.journal.notices(world.clock.now(), 10)
+    assert "may do more than its versions need: we may not take that away" in notice.text
+    issuer.denies = False
+    until(sim, lambda record: record.trouble is None)
+    assert issuer.held({}) == {"may": ["read"]}
