@@ -287,10 +287,16 @@ def test_reviews_and_tokens_show_their_status(server: Loopback, cluster: Cluster
 
 def test_a_missing_service_account_says_what_to_do(server: Loopback, cluster: Cluster) -> None:
     """Another thing that is missing, such as what the token is bound to, is told as it came."""
-    server.answer = lambda _: status(404, "NotFound", 'serviceaccounts "robot" not found', name="robot", kind="serviceaccounts")
+    missing = ("robot", "serviceaccounts")
+
+    def answer(_: Asked) -> Answer:
+        name, kind = missing
+        return status(404, "NotFound", f'{kind} "{name}" not found', name=name, kind=kind)
+
+    server.answer = answer
     with pytest.raises(NotFound, match="create it, or correct `service_account`"):
         cluster.request_token("shop", "robot", {})
-    server.answer = lambda _: status(404, "NotFound", 'secrets "marker" not found', name="marker", kind="secrets")
+    missing = ("marker", "secrets")
     with pytest.raises(NotFound) as caught:
         cluster.request_token("shop", "robot", {})
     assert "create it" not in str(caught.value)
