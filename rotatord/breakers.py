@@ -12,13 +12,12 @@ from typing import Protocol
 
 from rotatord.model import Reason, Record, State
 from rotatord.ops import Context, Done, Unit, commit
-from rotatord.policy import Due
+from rotatord.policy import FAILURE_RATE, Due
 from rotatord.replacing import replace
 
 FACT = "breaker:"
 WINDOW = 10  # the credentials of an issuer whose last rotations are remembered
 MOST = 5  # of them that may have failed before nothing new begins there by itself
-OPEN = "stopped at a failure rate"
 PASSING = frozenset({Reason.COMPROMISED, Reason.EXPIRING})  # waiting would do more harm than another failure
 
 
@@ -65,7 +64,7 @@ class Breakers:
         if len(failed) < self.most:
             return ""
         return (
-            f"{OPEN}: the last rotations of {len(failed)} other credentials of {issuer} failed ({', '.join(failed)}); "
+            f"{FAILURE_RATE}: the last rotations of {len(failed)} other credentials of {issuer} failed ({', '.join(failed)}); "
             f"`rotate` one of those when it is mended, then `resume` this"
         )
 

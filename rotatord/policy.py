@@ -23,6 +23,7 @@ DEFAULT_LEAD = 1 / 3
 # The last stretch of a life in which nothing may hold a rotation up: this share of it, at most Policy.alarm_before.
 LAST_SHARE = 0.1
 _OUTSIDE = "outside its windows"
+FAILURE_RATE = "stopped at a failure rate"  # how a hold begins that rotations of others brought about; it lets nothing expire
 UNTOUCHED = {
     Standing.UNMANAGED: "its destination holds a value that rotatord did not make: adopt it, or set on_unknown: replace",
     Standing.BEHIND: "its destination knows more than this journal: read only until rebuild",
@@ -234,7 +235,8 @@ def _held_up(record: Record, found: _Found, now: datetime, freeze: str) -> tuple
     emergency, person = found.reason is Reason.COMPROMISED, found.check == "manual"
     if freeze and not emergency:
         return None, freeze
-    if record.held_for_person and not (emergency or person):
+    last_chance = found.reason is Reason.EXPIRING and record.held_for_person.startswith(FAILURE_RATE)
+    if record.held_for_person and not (emergency or person or last_chance):
         return None, record.held_for_person
     until = record.backoff_until
     if until is not None and until > max(earliest, now) and not person and _backoff_counts(record, emergency=emergency):

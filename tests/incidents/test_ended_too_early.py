@@ -13,7 +13,7 @@ from rotatord.gates import GATE
 from rotatord.ledger import GUARDS, not_shown, settle
 from rotatord.model import Policy, Reason, Record, Slot, State
 from rotatord.policy import Due
-from rotatord.ports import Journal
+from rotatord.ports import Amendment, Journal
 from rotatord.replacing import replace
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.simulator import Simulator
@@ -110,6 +110,25 @@ def test_gitlab_may_2024_the_held_ones_go_on() -> None:
         assert not sim.request("resume", name, how="retry")
         sim.settle(name, 3600.0)
     assert {sim.record(name).generation for name in set(names) - set(failed)} == {2}
+
+
+def test_gitlab_may_2024_no_hold_lets_one_expire() -> None:
+    """The same: one that is held for others' failures, and about to expire, is tried all the same."""
+    sim, names = many(8)
+    sim.world.issuers["issuer"].deny("mint")
+    sim.run(2 * 24 * 3600.0 + 1800.0)
+    sim.world.calm()
+    held = next(name for name in names if sim.record(name).held_for_person)
+
+    def ends(record: Record) -> Amendment:
+        assert record.current is not None
+        current = replace(record.current, expires_at=sim.world.clock.now() + timedelta(hours=1))
+        return Amendment(record=replace(record, current=current, due_at=sim.world.clock.now()))
+
+    sim.journal.amend(held, ends)
+    sim.run(600.0)
+    assert sim.record(held).generation == 2
+    assert not sim.record(held).held_for_person
 
 
 def test_gitlab_may_2024_deadlines_are_staggered() -> None:
