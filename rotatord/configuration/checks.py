@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from rotatord import document as fields_of
@@ -15,7 +16,7 @@ from rotatord.configuration.head import Head
 from rotatord.durations import spell
 from rotatord.mistakes import nearest
 from rotatord.model import Destination, JsonMap, Spec, digest_of
-from rotatord.ports import Backend, Issuer
+from rotatord.ports import Backend, Issuer, Restarts
 from rotatord.registry import PluginTrouble, Registry, Trouble
 
 # Keys of an address that say where a document lies; the others (format, mode, owner) say how it looks.
@@ -195,8 +196,13 @@ def consumers(context: Context, spec: Spec) -> Iterator[Trouble]:
             yield Trouble(where, f"two consumers are called {consumer.name!r}: give each a name")
         names.add(consumer.name)
         try:
-            if context.registry.consumer(consumer).evidence == "none" and not accepted:
+            plugin = context.registry.consumer(consumer)
+            if plugin.evidence == "none" and not accepted:
                 yield Trouble(where, f"consumer {consumer.name!r} gives no evidence (attest or refresh_within), {remedy}")
+            if isinstance(plugin, Restarts) and timedelta(seconds=plugin.gather) >= spec.policy.reload_within:
+                gather, limit = spell(timedelta(seconds=plugin.gather)), spell(spec.policy.reload_within)
+                what = f"consumer {consumer.name!r} gathers for {gather}, and the policy's reload_within is {limit}"
+                yield Trouble(where, f"{what}: no restart would begin in time, and every rotation would turn back")
         except PluginTrouble as trouble:
             yield from (Trouble((*where, *item.where), item.what, item.suggestion) for item in trouble.troubles)
         for number, check in enumerate(consumer.health):
