@@ -256,10 +256,11 @@ class SqlJournal:
 
 def _update(transaction: Transaction, values: dict[str, Any], body: str, *, expected: int) -> None:
     name = values["name"]
-    row = {**values, "key": name, "expected": expected}
+    row = {**values, "key": name, "expected": expected, "body": body}
     for text in (transaction.statements.update_due, transaction.statements.update_row):
         if transaction.execute(text, row) == 1:
             break
     else:
         raise StaleSequence(f"{name} was changed since sequence {expected}")
-    transaction.execute(transaction.statements.update_body, {"key": name, "body": body})
+    if transaction.statements.update_body:  # not done with the row already
+        transaction.execute(transaction.statements.update_body, {"key": name, "body": body})
