@@ -28,9 +28,11 @@ from rotatord.ops import (
     read,
     soon,
 )
-from rotatord.ports import Accepted, Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
+from rotatord.ports import Accepted, Held, Inconclusive, Issuer, Query, RefusedVerdict, Sessions, Suspend
 from rotatord.replacing import replace
-from rotatord.steps.slots import fields_at, named
+from rotatord.secret import Secret
+from rotatord.steps.copies import shows
+from rotatord.steps.slots import fields_at, find_fields, named
 
 Question = Generator[Op, Any, str]  # why a version must not die yet, or ""
 Guard = Callable[[Context, Record, OwedVersion], Question]
@@ -252,7 +254,22 @@ def _still_held(ctx: Context, record: Record, version: Version) -> Generator[Op,
         by_marker = held.marker is not None and held.marker.installation == ctx.installation and held.marker.ref == version.ref
         if by_marker if not version.fingerprint else holds(ctx, held, version, names):
             return destination.id
+        if destination.id not in places and (yield from _shown_in_part(ctx, record, held, version)):
+            return destination.id
     return ""
+
+
+def _shown_in_part(ctx: Context, record: Record, held: Held, version: Version) -> Generator[Op, Any, bool]:
+    """Whether a copy that has only some of the fields shows those of this version, and not the same of the current one."""
+    names = frozenset(ctx.plugins.issuer(version.issuer).traits.fields)
+    if not version.fingerprint or held.empty or held.fields is None or held.fields.names >= names:
+        return False
+    spec = _spec_of(record)
+    fields: Secret | None = yield from find_fields(ctx, spec, version)
+    if fields is None or not shows(held, fields):
+        return False
+    current: Secret | None = (yield from find_fields(ctx, spec, record.current)) if record.current is not None else None
+    return current is None or not shows(held, current)
 
 
 def _prove_dead(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Unit:

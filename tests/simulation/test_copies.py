@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from rotatord.testing.copier import FakeCopier
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import NAME, policy, traits
-from tests.simulation.stage import at, until, well
+from tests.simulation.stage import at, strike, until, well
 
 SECOND = timedelta(seconds=1)
 
@@ -160,3 +161,36 @@ def test_who_started_while_the_copy_had_gone_back_is_restarted() -> None:
     well(sim, spec)
     assert app.refused_uses == 0
     assert app.using(old) == []
+
+
+def test_a_copy_of_one_field_keeps_the_old_version_alive_too() -> None:
+    """It has not all that would name the version; what it has is the old version's and not the new one's."""
+    world = World(1)
+    source = world.add_issuer(traits=traits(fields=("name", "token")))
+    world.add_backend()
+    world.add_backend("cluster")
+    home = world.destination(NAME, keys={"NAME": "name", "TOKEN": "token"})
+    copy = world.destination(f"{NAME}-copied", "cluster")
+    copier = world.add_copier(home, copy, lambda: SECOND)
+    world.add_consumer("app", source, home, evidence="rollout")
+    spec = world.spec(NAME, policy=policy(), destinations=(home,))
+    spec = replace(spec, consumers=tuple(replace(each, copies=(copy,)) for each in spec.consumers))
+    sim = Simulator(world)
+    sim.declare(spec)
+    sim.settle(NAME)
+    old = copier.source[0].shown(home).fields
+    assert old is not None
+
+    def goes_back() -> None:
+        copier.stopped = True
+        copier.copy[0].tamper(copy, {"TOKEN": old.reveal("token")}, keep_marker=False)
+
+    strike(sim, lambda record: record.rotation is None and bool(record.ledger), goes_back)
+    sim.run(60.0)
+    assert sim.world.book.count("revoke") == 0
+    assert "copied still holds 1-" in sim.record(NAME).ledger[0].waiting
+    copier.stopped = False
+    copier._seen = None
+    sim.settle(NAME)
+    assert sim.problems() == []
+    assert sim.world.book.count("revoke") == 1
