@@ -196,8 +196,10 @@ def _all(page: JsonMap) -> None:
 
 
 def _note(row: JsonMap) -> str:
-    """The one thing to know: what waits for a person, then what will go wrong, what is unknown, what is waited for."""
-    found = [*row["needs_person"], *row["forecast"], *row["cannot_tell"], row["waiting"]]
+    """The one thing to know: what waits for a person, then what will go wrong, why nothing begins, what is unknown, what an
+    open rotation waits for."""
+    idle, busy = ("", row["waiting"]) if row["rotation"] else (row["waiting"], "")
+    found = [*row["needs_person"], *row["forecast"], idle, *row["cannot_tell"], busy]
     held = [f"held by {hold['owner']} until {hold['until']}" for hold in row["holds"]]
     return next((text for text in [*found, *held] if text), "")
 

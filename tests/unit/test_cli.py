@@ -135,6 +135,14 @@ def test_status_exits_1_when_a_person_is_needed(tmp_path: Path, call: Command) -
         assert (code, err) == (1, "READ ONLY: the journal was lost\n")
 
 
+def test_status_notes_why_nothing_begins_before_what_is_unknown(tmp_path: Path, call: Command) -> None:
+    """What failed is what one looks for; that an orphan may yet appear can wait."""
+    searching = (owing(sweep_until=START + HOUR, abandoned=(1,)),)
+    failed = record("failed", current=None, backoff_until=START + HOUR, failures=1, ledger=searching)
+    with listening(Served(failed), tmp_path):
+        assert "after a rotation was rolled back" in call("status")[1]
+
+
 def test_why_tells_the_whole_story(tmp_path: Path, call: Command) -> None:
     """The sentence first, then the gate, what is live and owed, and what could be done."""
     with listening(Served(replace(halted(), ledger=(owing(error="sealed"),))), tmp_path):
