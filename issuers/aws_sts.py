@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord import aws_policies as policies
-from rotatord.aws_client import Aws, AwsSettings
+from rotatord.aws_client import Aws, AwsSettings, PolicyArn, RoleArn
 from rotatord.aws_identity import Who, who_is
 from rotatord.durations import parse
 from rotatord.errors import Denied, Invalid
@@ -52,7 +52,6 @@ _REF = re.compile(
 )
 _TOO_LONG = re.compile(r"MaxSessionDuration|1 hour session limit", re.IGNORECASE)
 Length = Annotated[timedelta, BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)]
-PolicyArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+$")]
 TagText = Annotated[str, Field(pattern=r"^[\w .:/=+@-]*$", max_length=256)]
 
 
@@ -68,7 +67,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    role: RoleArn
     external_id: str | None = Field(default=None, pattern=r"^[\w+=,.@:/-]+$", min_length=2, max_length=1224)
     source_identity: str | None = Field(default=None, pattern=r"^[\w+=,.@-]{2,64}$")
 

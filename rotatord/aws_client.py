@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rotatord.aws_errors import from_sdk
 from rotatord.clock import SystemClock
 from rotatord.errors import Invalid, OutsideError, Retryable
+from rotatord.mistakes import form
 from rotatord.model import JsonMap
 from rotatord.ports import Surroundings
 from rotatord.secret import Secret
@@ -34,6 +35,11 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SILENCED = ("botocore", "boto3", "urllib3", "s3transfer")
 _SESSION_SECONDS = 3600  # of an assumed role; what every role allows
 _CHAIN_SECONDS = 8.0  # that AWS's own chain may take to find credentials: three tries of two seconds, with pauses
+
+
+RoleArn = Annotated[str, form(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role: arn:aws:iam::ACCOUNT:role/NAME")]
+POLICY_ARN = r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+"
+PolicyArn = Annotated[str, form(POLICY_ARN, "the ARN of a policy: arn:aws:iam::ACCOUNT:policy/NAME")]
 
 
 class AccessKey(BaseModel):
@@ -51,7 +57,7 @@ class AssumeRole(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    arn: RoleArn
     external_id: str | None = None
     session_name: str = Field(default="rotatord", pattern=r"^[\w+=,.@-]{2,64}$")
 
@@ -61,8 +67,10 @@ class AwsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d+$")
-    account: str | None = Field(default=None, pattern=r"^\d{12}$")  # whose resources these are; named in rights, and checked
+    region: Annotated[str, form(r"[a-z]{2}(-[a-z]+)+-\d+", "the name of a region, such as eu-west-1")] | None = None
+    account: Annotated[str, form(r"\d{12}", "the twelve digits of an account")] | None = (
+        None  # whose resources these are; named in rights, and checked
+    )
     endpoint_url: str | None = None
     profile: str | None = None
     access_key: AccessKey | None = None

@@ -13,14 +13,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rotatord import aws_policies as policies
-from rotatord.aws_client import Aws
+from rotatord.aws_client import POLICY_ARN, Aws, PolicyArn
 from rotatord.errors import Conflict, Invalid, NotFound, Retryable
-from rotatord.mistakes import sentences
+from rotatord.mistakes import form, sentences
 from rotatord.model import JsonMap
 
 PREFIX = "rotatord-"
@@ -30,7 +30,7 @@ _QUARANTINE = "AWSCompromisedKeyQuarantine"
 _ONLY = "scope"  # the name of the inline policy that ``policy`` stands for
 _MOST_PAGES = 100
 _NOTHING: JsonMap = {"Version": policies.VERSION, "Statement": []}
-PolicyArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+$")]
+Boundary = Annotated[str, form(f"none|{POLICY_ARN}", "the ARN of a policy, arn:aws:iam::ACCOUNT:policy/NAME, or none")]
 Name = Annotated[str, Field(pattern=r"^[\w+=,.@-]{1,100}$")]
 
 
@@ -42,7 +42,7 @@ class Scope(BaseModel):
     policy: dict[str, Any] | None = None  # short for one inline policy
     inline: dict[Name, dict[str, Any]] = {}  # by name, which gets our prefix
     managed: list[PolicyArn] = []
-    boundary: PolicyArn | Literal["none"] | None = None  # None: as it is
+    boundary: Boundary | None = None  # None: as it is
     boundary_during_change: PolicyArn | None = None
 
 

@@ -1,9 +1,11 @@
 """Mistakes in words: pydantic's findings as sentences, never with the value they were found in."""
 
+from typing import Annotated
+
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from rotatord.mistakes import known_keys, nearest, sentences
+from rotatord.mistakes import form, known_keys, nearest, sentences
 
 
 class Inner(BaseModel):
@@ -39,6 +41,17 @@ class Outer(BaseModel):
 def test_sentences_name_the_place_and_not_the_value(value: object, told: list[str]) -> None:
     """Place, what, and what was perhaps meant."""
     assert sentences(Outer, value, "scope") == told
+
+
+def test_a_form_is_told_in_words_and_not_as_a_pattern() -> None:
+    """The whole text has to match, and it is not quoted."""
+
+    class Place(BaseModel):
+        account: Annotated[str, form(r"\d{3}", "three digits")] | None = None
+
+    assert sentences(Place, {"account": "123"}) == []
+    for wrong in ("12", "1234", "123\n"):
+        assert sentences(Place, {"account": wrong}) == ["account: should be three digits"]
 
 
 def test_keys_are_found_through_lists_mappings_and_unions() -> None:
