@@ -15,7 +15,7 @@ _SHAPED = re.compile(
     r"|xox[baprs]-[\w-]{10,}|sk_live_\w{10,}|npm_\w{20,}|whsec_[\w+/=]{16,}|eyJ[\w-]{10,}\.eyJ|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
 _SHORTEST = 16
-_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
+_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:(?!\{\w+\}@)[^/\s@]+@")  # not where a template puts it
 
 
 def is_named_like_secret(key: object) -> bool:
