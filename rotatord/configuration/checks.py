@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -158,11 +158,23 @@ def copies(context: Context, spec: Spec) -> Iterator[Trouble]:
             backend = context.backend(copy.backend)
             if backend is not None:
                 yield from (Trouble(where, sentence) for sentence in backend.check(copy))
-            known = issuer.traits.fields if issuer is not None else ()
-            for key, value in copy.keys.items() if issuer is not None else ():
-                for name in sorted(fields_of.fields_in(value) - frozenset(known)):
+            if issuer is None:
+                continue
+            known = issuer.traits.fields
+            strange = {key: fields_of.fields_in(value) - frozenset(known) for key, value in copy.keys.items()}
+            for key, names in strange.items():
+                for name in sorted(names):
                     what = f"issuer {spec.issuer!r} has no field {name!r} (it has {', '.join(known)})"
                     yield Trouble((*where, "keys", key), what, nearest(name, known))
+            if copy.keys and not any(strange.values()) and not _readable(copy, known):
+                what = f"{copy.id} cannot be read back: a template tells of one field, and only where no other is unknown"
+                yield Trouble((*where, "keys"), what)
+
+
+def _readable(copy: Destination, names: Sequence[str]) -> bool:
+    """Whether its fields can be told from what it holds."""
+    example = {name: f"example{number}" for number, name in enumerate(names)}
+    return fields_of.from_document(copy, fields_of.to_document(copy, example, "")) is not None
 
 
 def documents(context: Context, spec: Spec) -> Iterator[Trouble]:
