@@ -153,7 +153,7 @@ class KubernetesBackend:
         lacking = [key for key in required if key not in names]
         if lacking == list(required) if type_ == "kubernetes.io/basic-auth" else lacking:
             problems.append(
-                f"a Secret of type {type_} has to have the keys {' and '.join(required)}: {', '.join(lacking)} is missing"
+                f"a Secret of type {type_} has to have the keys {' and '.join(required)}; missing: {', '.join(lacking)}"
             )
         return problems
 
