@@ -14,8 +14,9 @@ from rotatord.model import Reason, Record, State
 from rotatord.ops import Context, Done, Unit, commit
 from rotatord.policy import FAILURE_RATE, Due
 from rotatord.replacing import replace
+from rotatord.steps.plan import plan
 
-FACT = "breaker:"
+FACT, TOLD = "breaker:", "breaker_told:"
 WINDOW = 10  # the credentials of an issuer whose last rotations are remembered
 MOST = 5  # of them that may have failed before nothing new begins there by itself
 PASSING = frozenset({Reason.COMPROMISED, Reason.EXPIRING})  # waiting would do more harm than another failure
@@ -51,6 +52,8 @@ class Breakers:
         known = self._known(issuer)
         if good and not known:
             return  # the common case: nothing failed lately, and nothing is written
+        if good and self.facts.fact(TOLD + issuer) is not None:
+            self.facts.set_fact(TOLD + issuer, None)
         known.pop(after.name, None)
         lately = dict([*known.items(), (after.name, good)][-self.window :])
         self.facts.set_fact(FACT + issuer, None if all(lately.values()) else json.dumps(lately))
@@ -68,14 +71,28 @@ class Breakers:
             f"`rotate` one of those when it is mended, then `resume` this"
         )
 
+    def first(self, issuer: str) -> bool:
+        """Whether nobody has been told yet that it is open. Asked once: thousands may come due meanwhile."""
+        new = self.facts.fact(TOLD + issuer) is None
+        if new:
+            self.facts.set_fact(TOLD + issuer, "yes")
+        return new
+
     def _known(self, issuer: str) -> dict[str, bool]:
         """Its last credentials, oldest first, and whether their rotations ended well; nothing when all did."""
         known = self.facts.fact(FACT + issuer)
         return dict(json.loads(known)) if known else {}
 
 
-def hold(ctx: Context, record: Record, why: str) -> Unit:
-    """Leave it to a person, and tell."""
+def begin(ctx: Context, record: Record, due: Due, breakers: Breakers) -> Unit:
+    """Plan the rotation, or leave it to a person."""
+    why = breakers.why(record, due)
+    return _hold(ctx, record, why, tell=breakers.first(record.spec.issuer)) if why else plan(ctx, record, due)
+
+
+def _hold(ctx: Context, record: Record, why: str, *, tell: bool) -> Unit:
+    """Leave it to a person; ``tell``: who hears of notices, too."""
     event = ctx.event(record, "rotation.held", "done", record.current, why=why)
     notice = ctx.notice(record, "halted", f"{record.name}: {why}", code="failure_rate")
-    return Done((yield from commit(replace(record, held_for_person=why), event, notices=(notice,))))
+    notices = (notice,) if tell else ()
+    return Done((yield from commit(replace(record, held_for_person=why), event, notices=notices)))

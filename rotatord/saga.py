@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rotatord import moves, retry
-from rotatord.breakers import Breakers, hold
+from rotatord.breakers import Breakers, begin
 from rotatord.bugs import described
 from rotatord.durations import spell
 from rotatord.errors import (
@@ -33,7 +33,7 @@ from rotatord.steps.authorise import authorise
 from rotatord.steps.discard import discard
 from rotatord.steps.inspect import inspect
 from rotatord.steps.mint import mint
-from rotatord.steps.plan import alarm, end_repair, overdue, plan, plan_repair
+from rotatord.steps.plan import alarm, end_repair, overdue, plan_repair
 from rotatord.steps.prove import prove
 from rotatord.steps.publish import publish
 from rotatord.steps.reload import reload
@@ -196,8 +196,7 @@ class Saga:
                 return inspect(ctx, record)
             case Kind.PLAN:
                 assert work.due is not None
-                why = self._breakers.why(record, work.due)
-                return hold(ctx, record, why) if why else plan(ctx, record, work.due)
+                return begin(ctx, record, work.due, self._breakers)
             case Kind.RESCOPE:
                 assert work.grant is not None
                 return rescope(ctx, record, work.grant)

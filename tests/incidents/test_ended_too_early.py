@@ -92,6 +92,8 @@ def test_gitlab_may_2024() -> None:
         tried = sim.world.book.count("mint") - before
         told = [name for name in names if "failure rate" in sim.record(name).held_for_person]
         assert not told or len(told) == 15
+        notices = sim.journal.notices(sim.world.clock.now() + timedelta(days=1), 1000)
+        assert sum("failure rate" in notice.text for notice in notices) == bool(told)  # heard of once, not fifteen times
         return [f"{tried} refused tries in half an hour"] if tried > 5 else []
 
     replayed(story, parts={"breakers": never})
