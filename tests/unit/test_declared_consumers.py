@@ -30,6 +30,7 @@ def _load(tmp_path: Path, reload_within: str, gather: str) -> config.Configurati
 
 
 def test_gathering_has_to_end_before_the_reload_has_to(tmp_path: Path) -> None:
+    """A restart that waits for others longer than a reload may take would turn back every rotation."""
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, "1m", "1m")
     (problem,) = caught.value.problems
@@ -38,6 +39,7 @@ def test_gathering_has_to_end_before_the_reload_has_to(tmp_path: Path) -> None:
 
 
 def test_a_shorter_one_is_fine(tmp_path: Path) -> None:
+    """There is time left to restart in."""
     assert _load(tmp_path, "1m", "30s").specs
 
 
