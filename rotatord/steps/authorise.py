@@ -20,7 +20,18 @@ from rotatord.ops import Context, Done, Failed, Op, Unit, Wait, ask, clear, comm
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Suspend
 from rotatord.replacing import replace
-from rotatord.steps.verify import agreed, lost, overridden, override, publish_again, reasons, restart_again, returned, summary
+from rotatord.steps.verify import (
+    agreed,
+    lost,
+    overridden,
+    override,
+    publish_again,
+    reasons,
+    refused,
+    restart_again,
+    returned,
+    summary,
+)
 
 HOLD_WAIT_SECONDS = 30.0
 LOOK_AT_LEAST = timedelta(seconds=30)
@@ -42,7 +53,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
         return (yield from restart_again(ctx, record, copies))
     why = override(ctx, record)
     passed = result is Verdict.PASS or overridden(why, evidence)
-    if result is Verdict.FAIL and not passed:
+    if refused(why, evidence):
         return Failed(record, reasons(evidence))
     if not passed:
         record = yield from _told(ctx, record, reasons(evidence))

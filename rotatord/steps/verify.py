@@ -33,9 +33,9 @@ def verify(ctx: Context, record: Record) -> Unit:
     if result is not Verdict.PASS and overridden(why, evidence):
         event = ctx.event(record, "verify", "overridden", rotation.subject, why=why, **summary(evidence))
         record = yield from commit(record, event)
-    elif result is Verdict.FAIL:
+    elif refused(why, evidence):
         return Failed(record, reasons(evidence))
-    elif result is Verdict.WAIT:
+    elif result is not Verdict.PASS:
         return Wait(changed(record, healthy_since=None), ctx.now() + rotation.plan.policy.poll, reasons(evidence))
     else:
         started = rotation.healthy_since or ctx.instant()
@@ -80,10 +80,18 @@ def override(ctx: Context, record: Record) -> str:
     return ""
 
 
+OVERRIDABLE = {"copies_hold", "consumers_proven", "consumers_healthy", "base_idle"}
+
+
 def overridden(why: str, evidence: list[Evidence]) -> bool:
     """An override passes over consumers and other users: the new version must be at every destination, and holds count."""
     blocking = {item.check for item in evidence if item.verdict is not Verdict.PASS}
-    return bool(why) and blocking <= {"copies_hold", "consumers_proven", "consumers_healthy", "base_idle"}
+    return bool(why) and blocking <= OVERRIDABLE
+
+
+def refused(why: str, evidence: list[Evidence]) -> bool:
+    """Whether something failed that is not passed over: what is still waited for beside it is only waited for."""
+    return any(item.verdict is Verdict.FAIL and not (why and item.check in OVERRIDABLE) for item in evidence)
 
 
 MOST_DRIFTS = 3
