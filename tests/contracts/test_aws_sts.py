@@ -89,6 +89,7 @@ class TestAwsSts(IssuerContract):
         call_settles_within=timedelta(seconds=60),
         high_entropy=("secret_access_key", "session_token"),
         names=("access_key_id", "expiration"),
+        forms={"access_key_id": r"\w{16,128}", "secret_access_key": r"[A-Za-z0-9/+]{40,}"},
     )
 
     @pytest.fixture

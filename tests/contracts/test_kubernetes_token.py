@@ -164,6 +164,7 @@ class TestKubernetesToken(IssuerContract):
         propagation=timedelta(seconds=15),
         call_settles_within=timedelta(seconds=75),
         high_entropy=("token",),
+        forms={"token": r"[\w-]+\.[\w-]+\.[\w-]+"},
     )
 
     @pytest.fixture

@@ -375,18 +375,18 @@ def test_a_long_search_goes_on_where_it_stopped(surroundings: Callable[..., Surr
     def answer(asked: Asked) -> Answer:
         now[0] += 1.0
         if "accessors" in asked.path:
-            return answer_json({"data": {"keys": [f"acc-{number}" for number in range(40)]}})
+            return answer_json({"data": {"keys": [f"acc-{number}" for number in range(16)]}})
         accessor = json.loads(asked.body)["accessor"]
-        return answer_json({"data": {"accessor": accessor, "meta": ours if accessor == "acc-39" else None}})
+        return answer_json({"data": {"accessor": accessor, "meta": ours if accessor == "acc-15" else None}})
 
     (tmp_path / "token").write_text("own-token")
     with Loopback(answer) as server:
         settings = Settings.model_validate({"address": server.url, "auth": {"token_file": str(tmp_path / "token")}})
         vault = VaultTokens(settings, surroundings(), VaultClient(settings, surroundings(), lambda: now[0]))
         wanted = Query(installation="i", credential="c")
-        with pytest.raises(Retryable, match="within 30 s"):
+        with pytest.raises(Retryable, match="within 12 s"):
             vault.find(wanted)
-        assert [(live.ref, live.generation) for live in vault.find(wanted)] == [("acc-39", 2)]
+        assert [(live.ref, live.generation) for live in vault.find(wanted)] == [("acc-15", 2)]
         before = len(server.asked)
         assert len(vault.find(wanted)) == 1
         assert len(server.asked) - before == 2
