@@ -71,12 +71,13 @@ class Breakers:
             f"`rotate` one of those when it is mended, then `resume` this"
         )
 
-    def first(self, issuer: str) -> bool:
-        """Whether nobody has been told yet that it is open. Asked once: thousands may come due meanwhile."""
-        new = self.facts.fact(TOLD + issuer) is None
-        if new:
-            self.facts.set_fact(TOLD + issuer, "yes")
-        return new
+    def untold(self, issuer: str) -> bool:
+        """Whether nobody has been told yet that it is open: thousands may come due meanwhile."""
+        return self.facts.fact(TOLD + issuer) is None
+
+    def told(self, issuer: str) -> None:
+        """Somebody has been."""
+        self.facts.set_fact(TOLD + issuer, "yes")
 
     def _known(self, issuer: str) -> dict[str, bool]:
         """Its last credentials, oldest first, and whether their rotations ended well; nothing when all did."""
@@ -87,12 +88,17 @@ class Breakers:
 def begin(ctx: Context, record: Record, due: Due, breakers: Breakers) -> Unit:
     """Plan the rotation, or leave it to a person."""
     why = breakers.why(record, due)
-    return _hold(ctx, record, why, tell=breakers.first(record.spec.issuer)) if why else plan(ctx, record, due)
+    return _hold(ctx, record, why, breakers) if why else plan(ctx, record, due)
 
 
-def _hold(ctx: Context, record: Record, why: str, *, tell: bool) -> Unit:
-    """Leave it to a person; ``tell``: who hears of notices, too."""
+def _hold(ctx: Context, record: Record, why: str, breakers: Breakers) -> Unit:
+    """Leave it to a person. The first one is told of to whoever hears of notices, and that it was told is noted after the
+    notice is stored: killed in between it is told twice, not never."""
+    tell = breakers.untold(record.spec.issuer)
     event = ctx.event(record, "rotation.held", "done", record.current, why=why)
     notice = ctx.notice(record, "halted", f"{record.name}: {why}", code="failure_rate")
     notices = (notice,) if tell else ()
-    return Done((yield from commit(replace(record, held_for_person=why), event, notices=notices)))
+    record = yield from commit(replace(record, held_for_person=why), event, notices=notices)
+    if tell:
+        breakers.told(record.spec.issuer)
+    return Done(record)

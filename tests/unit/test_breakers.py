@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from rotatord.breakers import Breakers
+from rotatord.breakers import Breakers, begin
 from rotatord.model import Halt, Reason, Record, Rotation, Spec, State, Summary, Way
 from rotatord.policy import Due
 from rotatord.replacing import replace
+from rotatord.testing.simulator import Simulator
+from rotatord.testing.world import World
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -130,3 +132,20 @@ def test_a_halt_is_a_failure_and_is_counted_once() -> None:
     breakers.note(running, halted)
     breakers.note(halted, halted)
     assert facts.written == 1
+
+
+def test_a_death_between_the_hold_and_its_notice_silences_nobody() -> None:
+    """That people were told is noted after their notice is stored: whoever dies in between leaves it to be told again."""
+    breakers = Breakers(Facts())
+    for number in range(5):
+        ended(breakers, f"cred-{number}", good=False)
+    ctx = Simulator(World()).ctx
+    died = begin(ctx, record("next"), due(), breakers)
+    assert len(next(died).notices) == 1
+    died.close()  # killed: nothing was stored
+    again = begin(ctx, record("next"), due(), breakers)
+    stored = next(again)
+    assert len(stored.notices) == 1
+    with pytest.raises(StopIteration):
+        again.send(stored.record)
+    assert next(begin(ctx, record("another"), due(), breakers)).notices == ()
