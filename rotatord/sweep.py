@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from rotatord.ports import Inventory, Issuer, Journal, LiveRef, Plugins
 
 FACT = "strays:"
 ERROR = "strays_error:"
+LOOKS = 2  # that a stray must be seen in, one after the other
 
 
 class Sweep:
@@ -26,18 +28,40 @@ class Sweep:
         self._ids = ids
         self._installation = installation
         self._suspects: dict[str, set[str]] = {}
+        self._looks: dict[str, int] = {}  # in a row, of this daemon
+        self._looking = threading.Lock()
 
     def look(self, names: list[str], plugins: Plugins) -> None:
         """One look at each issuer that can list what it has."""
-        for name in names:
-            try:
-                issuer = plugins.issuer(name)
-                live = list(issuer.inventory()) if isinstance(issuer, Inventory) else None
-            except OutsideError as error:
-                self._journal.set_fact(ERROR + name, str(error))
-                continue
-            if live is not None:
-                self._compare(name, [item for item in live if item.installation == self._installation], issuer)
+        with self._looking:
+            for name in names:
+                self._look_at(name, plugins)
+
+    def _look_at(self, name: str, plugins: Plugins) -> None:
+        try:
+            issuer = plugins.issuer(name)
+            live = list(issuer.inventory()) if isinstance(issuer, Inventory) else None
+        except OutsideError as error:
+            self._journal.set_fact(ERROR + name, str(error))
+            self._looks[name] = 0
+            return
+        if live is not None:
+            self._compare(name, [item for item in live if item.installation == self._installation], issuer)
+        self._looks[name] = self._looks.get(name, 0) + 1
+
+    def now(self, names: list[str], plugins: Plugins) -> list[Stray]:
+        """What is known by now; whoever was not looked at twice yet, as a stray must be, is looked at first. Nobody is told
+        that there are none before somebody looked. Raises as :meth:`strays`."""
+        for _ in range(LOOKS):
+            self.look([name for name in names if self._looks.get(name, 0) < LOOKS], plugins)
+        return self.strays(names)
+
+    @staticmethod
+    def unlisted(names: list[str], plugins: Plugins) -> list[str]:
+        """The issuers that cannot list what they have, or whose versions bear no label that says whose they are: whether
+        anything of ours lives there unknown, nobody can tell."""
+        issuers = ((name, plugins.issuer(name)) for name in names)
+        return [name for name, issuer in issuers if not (isinstance(issuer, Inventory) and issuer.traits.labels)]
 
     def _compare(self, name: str, live: list[LiveRef], issuer: Issuer) -> None:
         candidates = {item.ref: item for item in live if not self._known(item, issuer)}

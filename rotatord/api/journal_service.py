@@ -31,6 +31,10 @@ def _no_strays() -> Sequence[Stray]:
     return ()
 
 
+def _all_listed() -> Sequence[str]:
+    return ()
+
+
 def _no_reload() -> Sequence[str]:
     raise Refused("this daemon cannot load its configuration anew")
 
@@ -49,6 +53,7 @@ class JournalService:
         version: str = "",
         check: Callable[[Sequence[str]], Sequence[Finding]] = _nothing_to_report,
         strays: Callable[[], Sequence[Stray]] = _no_strays,
+        unlisted: Callable[[], Sequence[str]] = _all_listed,
         reload: Callable[[], Sequence[str]] = _no_reload,
         alive: Callable[[], Sequence[Finding]] = _nothing_to_report,
         metrics: Callable[[], bytes] = bytes,
@@ -61,6 +66,7 @@ class JournalService:
         self._version = version
         self.check = check
         self.strays = strays
+        self.unlisted = unlisted
         self.reload = reload
         self.alive = alive
         self.metrics = metrics

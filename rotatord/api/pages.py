@@ -73,8 +73,8 @@ def events(service: Service, name: str | None, *, after: int = 0, limit: int = 5
 
 
 def strays(service: Service) -> JsonMap:
-    """``rotatord.strays/v1``. Raises Retryable when nobody can tell."""
-    return {"schema": STRAYS_SCHEMA, "strays": plain(service.strays())}
+    """``rotatord.strays/v1``; ``unlisted``: the issuers of which nobody can tell. Raises Retryable when a look failed."""
+    return {"schema": STRAYS_SCHEMA, "strays": plain(service.strays()), "unlisted": list(service.unlisted())}
 
 
 def check(service: Service, names: Sequence[str]) -> JsonMap:

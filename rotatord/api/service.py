@@ -77,6 +77,10 @@ class Service(Protocol):
         """What the last sweep of every issuer found. Raises Retryable when a look failed: then nobody can tell."""
         ...
 
+    def unlisted(self) -> Sequence[str]:
+        """The issuers that cannot list what they have, or label nothing: of them nobody can tell."""
+        ...
+
     def check(self, names: Sequence[str]) -> Sequence[Finding]:
         """Preflight against the live systems; read-only. No names: everything."""
         ...

@@ -122,6 +122,8 @@ def strays(context: typer.Context, output: Output = Form.TABLE) -> None:
         )
     else:
         line("no strays")
+    if page["unlisted"]:
+        remark(f"cannot tell of {', '.join(page['unlisted'])}: what lives there cannot be listed, or bears no labels")
     if found:
         raise typer.Exit(Exit.FINDINGS)
 

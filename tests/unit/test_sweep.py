@@ -11,7 +11,7 @@ import pytest
 from rotatord import apply
 from rotatord.errors import Retryable
 from rotatord.model import Debt, Notice, OwedVersion, Record, Spec, Standing, Version
-from rotatord.ports import Amendment, LiveRef, MintRequest
+from rotatord.ports import Amendment, LiveRef, MintRequest, Traits
 from rotatord.sweep import Sweep
 from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import TellsInventory
@@ -209,3 +209,30 @@ def test_a_stray_tells_whose_it_was_and_how_long_it_lives(sim: Simulator) -> Non
     live: LiveRef = next(item for item in sim.world.issuers["issuer"].live() if item.ref == ref)
     assert (stray.credential, stray.created_at, stray.expires_at) == (NAME, live.created_at, live.expires_at)
     assert "rot_unknown" in stray.why
+
+
+def test_nobody_is_told_of_none_before_somebody_looked(sim: Simulator) -> None:
+    """Asked right after a start, it looks at once, twice as a stray must be seen; afterwards the last looks are the answer."""
+    ref, sweep = made(sim), sweep_of(sim)
+    sim.world.clock.advance(FIVE_MINUTES)
+    assert [stray.ref for stray in sweep.now(["issuer"], sim.world.plugins)] == [ref]
+    looks = sim.world.book.count("inventory")
+    assert [stray.ref for stray in sweep.now(["issuer"], sim.world.plugins)] == [ref]
+    assert sim.world.book.count("inventory") == looks
+
+
+def test_asked_while_an_issuer_is_away_it_says_so(sim: Simulator) -> None:
+    """Also when nobody had looked before; and the looks begin anew."""
+    sweep = sweep_of(sim)
+    sim.world.issuers["issuer"].down = True
+    with pytest.raises(Retryable, match="issuer could not be looked at"):
+        sweep.now(["issuer"], sim.world.plugins)
+    sim.world.calm()
+    assert sweep.now(["issuer"], sim.world.plugins) == []
+
+
+def test_an_issuer_that_lists_nothing_is_named(sim: Simulator) -> None:
+    """That it has no strays is nothing that anybody knows."""
+    sim.world.add_issuer("silent", kind=FakeIssuer)
+    sim.world.add_issuer("bare", kind=TellsInventory, traits=Traits(fields=("token",), labels=False, exclusive=True))
+    assert sweep_of(sim).unlisted(["bare", "issuer", "silent"], sim.world.plugins) == ["bare", "silent"]
