@@ -182,7 +182,11 @@ def test_check_and_strays_exit_by_what_they_found(tmp_path: Path, call: Command)
 
     with listening(Served(record(), check=lambda _: findings, strays=look, unlisted=lambda: ["cluster"]), tmp_path):
         assert call("check")[0] == 0
-        assert call("strays") == (0, "no strays\n", "cannot tell of cluster: what lives there cannot be listed, or bears no labels\n")
+        assert call("strays") == (
+            0,
+            "no strays\n",
+            "cannot tell of cluster: what lives there cannot be listed, or bears no labels\n",
+        )
         findings.append(Finding(subject="cf", ok=None, detail="did not answer"))
         assert call("check", "dns")[0] == 3
         findings.append(Finding(subject="k8s", ok=False, detail="may not patch"))
