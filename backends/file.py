@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rotatord import files
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.document import check_keys, from_document, to_document
-from rotatord.errors import Conflict, Invalid, NotFound, OutsideError
+from rotatord.errors import Conflict, Invalid, NotFound, OutsideError, Retryable
 from rotatord.formats import format_of, parse, placeholders, problems_of, render
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
@@ -211,13 +211,13 @@ class FileBackend:
             return self._held(destination, place, note, content)
 
     def write(self, destination: Destination, slot: Slot, fields: Secret, marker: Marker, expect: str) -> str:
-        place = self._place(destination)
+        place, in_time = self._place(destination), self._in_time()
         values = fields.reveal_all()
         with self._locked(place):
             note = self._note(place, slot)
             if slot is not Slot.CURRENT:
                 self._expect(place, slot, note, None, expect)
-                return self._token(self._save(place, slot, note.counter + 1, [Entry("", marker, values)]), None)
+                return self._token(self._save(place, slot, note.counter + 1, [Entry("", marker, values)], in_time), None)
             data = self._rendered(destination, place, values, marker)
             entry = Entry(hashlib.sha256(data).hexdigest(), marker, values)
             with self._directory(place) as handle:
@@ -227,12 +227,12 @@ class FileBackend:
                 content = files.read(handle, place.path.name, place.path)
                 self._expect(place, slot, note, content, expect)
                 old = note.of(content) if content else None
-                self._save(place, slot, note.counter + 1, [old, entry] if old else [entry])
-                written = files.replace(handle, place.path.name, data, attributes, place.path)
+                self._save(place, slot, note.counter + 1, [old, entry] if old else [entry], in_time)
+                written = files.replace(handle, place.path.name, data, attributes, place.path, last_look=in_time)
                 return self._token(self._save(place, slot, note.counter + 1, [entry]), written)
 
     def clear(self, destination: Destination, slot: Slot, expect: str) -> str:
-        place = self._place(destination)
+        place, in_time = self._place(destination), self._in_time()
         with self._locked(place):
             note = self._note(place, slot)
             content = None
@@ -240,6 +240,7 @@ class FileBackend:
                 if handle is not None:
                     content = files.read(handle, place.path.name, place.path)
                 self._expect(place, slot, note, content, expect)
+                in_time()
                 if handle is not None:
                     files.erase(handle, place.path.name, place.path)
             return self._token(self._save(place, slot, note.counter + 1, []), None)
@@ -326,7 +327,20 @@ class FileBackend:
             content = files.read(handle, path.name, path)
         return read_note(content.data) if content else Note()
 
-    def _save(self, place: Place, slot: Slot, counter: int, entries: Sequence[Entry]) -> Note:
+    def _in_time(self) -> Callable[[], None]:
+        """The look before whatever cannot be taken back: is this call still within its time? One that stood still is not
+        (its lease has run out, and the kernel's lock may have gone to another by way of a file system of a network)."""
+        begun = self._clock.monotonic()
+
+        def look() -> None:
+            if (late := self._clock.monotonic() - begun) > self.timeout:
+                raise Retryable(f"a write of a file took {late:.0f} s, longer than a call may: nothing more is written by it")
+
+        return look
+
+    def _save(
+        self, place: Place, slot: Slot, counter: int, entries: Sequence[Entry], in_time: Callable[[], None] = lambda: None
+    ) -> Note:
         """Replace a slot's private file and make what it held before unrecoverable."""
         note = write_note(counter, entries)
         path = place.slots / f"{slot.value}.json"
@@ -335,7 +349,7 @@ class FileBackend:
             with contextlib.suppress(FileNotFoundError):
                 old = os.open(path.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
             try:
-                files.replace(handle, path.name, note.raw, files.Attributes(), path)
+                files.replace(handle, path.name, note.raw, files.Attributes(), path, last_look=in_time)
                 if old is not None:
                     files.shred(old)
             finally:

@@ -171,6 +171,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "frozen beyond its lease, and going on",
         f"{REAL}/test_replicas.py::test_a_frozen_one_writes_nothing_when_it_goes_on",
     ),
+    (
+        "replica",
+        "frozen in the middle of a file's write, and going on",
+        f"{UNIT}/test_file_backend.py::test_a_write_that_stood_still_beyond_its_time_is_not_completed",
+    ),
     ("replica", "another configuration", f"{REAL}/test_replicas.py::test_another_configuration_makes_the_others_stand_back"),
     ("replica", "another key of fingerprints", f"{REAL}/test_replicas.py::test_another_key_is_refused"),
     ("person", "SIGTERM in each step", f"{REAL}/test_operation.py::test_sigterm_in_each_step"),

@@ -14,7 +14,7 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,11 +116,13 @@ def read(handle: int, name: str, path: Path) -> Content | None:
     return Content(data, found.st_ino, found.st_mtime_ns)
 
 
-def replace(handle: int, name: str, data: bytes, attributes: Attributes, path: Path) -> Content:
+def replace(
+    handle: int, name: str, data: bytes, attributes: Attributes, path: Path, *, last_look: Callable[[], None] = lambda: None
+) -> Content:
     """Put ``data`` at ``name`` in one step: readers see the old content or the new, whole. Durable when it returns.
 
     The caller holds the document's lock: the name of the replacement is fixed, so that a crash leaves at most one behind,
-    which the next replacement removes.
+    which the next replacement removes. ``last_look`` is called right before that step; where it raises, nothing is changed.
     """
     fresh = f".{name}.rotatord"
     try:
@@ -139,6 +141,7 @@ def replace(handle: int, name: str, data: bytes, attributes: Attributes, path: P
                 os.fsync(opened)
                 found = os.fstat(opened)
             _refuse_link(handle, name, path)
+            last_look()
             os.replace(fresh, name, src_dir_fd=handle, dst_dir_fd=handle)
         except BaseException:
             with contextlib.suppress(OSError):

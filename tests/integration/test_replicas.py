@@ -176,8 +176,7 @@ def test_kill_9_is_followed_within_the_lease(company: Callable[..., tuple[Fleet,
 
 def test_a_frozen_one_writes_nothing_when_it_goes_on(company: Callable[..., tuple[Fleet, World]]) -> None:
     """Frozen at random moments beyond its lease, while the other takes over, rolls back where that is still possible and
-    discards: continued, it changes nothing of what anybody reads, and nobody who lives. (Of files it may hold the kernel's
-    lock while it stands still: then the other has to wait for it.)"""
+    discards: continued, it changes nothing of what anybody reads, and nobody who lives."""
     ours, world = company(overlap="2s", files=False)
     dice, undone = random.Random(SEED + 7), 0
     world.begin(0)
@@ -204,6 +203,33 @@ def test_a_frozen_one_writes_nothing_when_it_goes_on(company: Callable[..., tupl
     (accessor,) = world.corner.labelled()
     current = world.corner.server.call("GET", "auth/token/lookup-self", token=world.token())["data"]
     assert current["accessor"] == accessor
+    intended_once(ours.daemons[0])
+
+
+def test_a_frozen_one_completes_no_write_of_a_file(company: Callable[..., tuple[Fleet, World]]) -> None:
+    """The same where a file is read too. Frozen in the middle of a write it holds the kernel's lock: then the other waits for
+    it, and goes on once it has gone on itself and left its write undone. All places hold the one that lives."""
+    ours, world = company(overlap="1s", lease_seconds=FITTING_SECONDS)
+    dice = random.Random(SEED + 11)
+    world.begin(0)
+    for number in range(ROUNDS):
+        frozen, other = ours.daemons[number % 2], ours.daemons[1 - number % 2]
+        world.installation = other
+        other.command("rotate", NAME)
+        PAUSE.wait(dice.random() * 1.0)
+        freeze(frozen)
+        with suppress(Ending):  # past the pivot, or over
+            other.command("rollback", NAME)
+        before = None
+        with suppress(AssertionError):  # it waits for the lock
+            other.until_quiet(NAME, FITTING_SECONDS + 8)
+            before = world.seen()
+        thaw(frozen)
+        PAUSE.wait(2)
+        assert before is None or world.seen() == before
+        other.until_quiet(NAME)
+        other.command("resume", NAME) if other.row(NAME)["needs_person"] else None
+    world.one_lives()
     intended_once(ours.daemons[0])
 
 

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rotatord.errors import Conflict, Denied, Invalid, NotFound, Retryable
 from rotatord.model import Destination, Marker, Slot
 from rotatord.ports import Surroundings
 from rotatord.secret import Secret
+from rotatord.testing.clock import VirtualClock
 
 FIELDS = Secret({"username": "app", "password": "s3cret value"})
 
@@ -293,11 +294,13 @@ class Dying(FileBackend):
     when = ""
     notes = 0
 
-    def _save(self, place: Place, slot: Slot, counter: int, entries: Sequence[Entry]) -> Note:
+    def _save(
+        self, place: Place, slot: Slot, counter: int, entries: Sequence[Entry], in_time: Callable[[], None] = lambda: None
+    ) -> Note:
         self.notes += 1
         if self.when == "after" and self.notes == 2:
             raise KeyboardInterrupt
-        note = super()._save(place, slot, counter, entries)
+        note = super()._save(place, slot, counter, entries, in_time)
         if self.when == "before":
             raise KeyboardInterrupt
         return note
@@ -319,6 +322,31 @@ def test_marker_and_content_change_together_whatever_instant_a_crash_picks(tmp_p
     made(tmp_path).write(there, Slot.CURRENT, new, marker(2), held.token)
     assert made(tmp_path).read(there, Slot.CURRENT).fields == new
     assert not holding(tmp_path, b"old")
+
+
+class Standing(FileBackend):
+    """Stands still for a minute at the worst moment: when it has just found the token to be the one expected."""
+
+    def _expect(self, place: Place, slot: Slot, note: Note, content: files.Content | None, expect: str) -> None:
+        super()._expect(place, slot, note, content, expect)
+        self._clock.wait(threading.Event(), 60.0)
+
+
+@pytest.mark.parametrize("slot", list(Slot))
+@pytest.mark.parametrize("verb", ["write", "clear"])
+def test_a_write_that_stood_still_beyond_its_time_is_not_completed(tmp_path: Path, slot: Slot, verb: str) -> None:
+    """Frozen between the look at the token and the write, and continued: its lease is gone by then, so nothing that anybody
+    reads is changed, whoever holds the lock."""
+    there = at("x.env", {"T": "token"})
+    backend = made(tmp_path)
+    backend.write(there, slot, Secret({"token": "theirs"}), marker(), backend.read(there, slot).token)
+    held = backend.read(there, slot)
+    frozen = Standing(Settings(), surroundings(tmp_path), clock=VirtualClock())
+    fields = (Secret({"token": "late"}), marker(2)) if verb == "write" else ()
+    with pytest.raises(Retryable, match="longer than a call may"):
+        getattr(frozen, verb)(there, slot, *fields, held.token)
+    assert backend.read(there, slot) == held
+    assert not holding(tmp_path, b"late")
 
 
 def test_a_replacement_left_by_a_crash_is_removed(backend: FileBackend, tmp_path: Path) -> None:
