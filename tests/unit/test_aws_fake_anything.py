@@ -18,7 +18,7 @@ from rotatord.testing.aws import Credentials, FakeAws
 from rotatord.testing.aws.gateway import OPERATIONS
 from rotatord.testing.aws.quotas import RATES, Rate
 from rotatord.testing.aws.shapes import service
-from rotatord.testing.aws.signature import Wire
+from rotatord.testing.wires import Wire
 
 ALL = [(name, operation) for name, operations in OPERATIONS.items() for operation in sorted(operations)]
 GUARDED = [(name, operation) for name, operation in ALL if operation not in {"GetCallerIdentity", "AssumeRoleWithWebIdentity"}]

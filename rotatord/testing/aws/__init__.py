@@ -6,21 +6,10 @@ to, faults planned call by call; and it tells afterwards what happened.
 
 from rotatord.testing.aws.client import REGION, Credentials, client
 from rotatord.testing.aws.fake import Clock, FakeAws, RunningClock, allow, granted
-from rotatord.testing.aws.faults import (
-    CutOff,
-    Dropped,
-    Fails,
-    Faults,
-    Garbled,
-    Hangs,
-    Late,
-    Refuse,
-    Slow,
-    throttled,
-    unavailable,
-)
+from rotatord.testing.aws.faults import Fails, Faults, Refuse, throttled, unavailable
 from rotatord.testing.aws.gateway import Call, Refusal
 from rotatord.testing.aws.spread import AT_ONCE, LIKE_AWS, Lags
+from rotatord.testing.wires import CutOff, Dropped, Garbled, Hangs, Late, Slow
 
 __all__ = [
     "AT_ONCE",

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
 from rotatord.testing.aws.errors import AwsError
 from rotatord.testing.aws.shapes import JsonMap, Service
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What goes back."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+from rotatord.testing.wires import Reply
 
 
 def success(service: Service, operation: str, output: JsonMap, request_id: str) -> Reply:

@@ -20,8 +20,8 @@ from rotatord.testing.aws.parameter_things import Parameter
 from rotatord.testing.aws.policies import parsed
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.secret_things import Secret
-from rotatord.testing.aws.server import Server
 from rotatord.testing.aws.spread import AT_ONCE, Lags
+from rotatord.testing.served import Server
 
 
 class Clock(Protocol):
@@ -88,7 +88,7 @@ class FakeAws:
 
     def start(self) -> str:
         """Listen on loopback; returns the endpoint for all services."""
-        self._server = Server(self.gateway, self._port)
+        self._server = Server("the strict AWS", self.gateway.answer, self._port)
         self._server.start()
         return self._server.url
 

@@ -22,14 +22,15 @@ from rotatord.testing.aws import (
     web_identity,
 )
 from rotatord.testing.aws.account import Account, Use
-from rotatord.testing.aws.answers import Reply, failure, success
+from rotatord.testing.aws.answers import failure, success
 from rotatord.testing.aws.asking import Ask, Caller, Decided, Operation
 from rotatord.testing.aws.errors import INVALID_TOKEN, AwsError, common
-from rotatord.testing.aws.faults import Fails, Fault, Faults, Hangs, Late, Refuse
+from rotatord.testing.aws.faults import Fails, Fault, Faults, Refuse
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.shapes import SERVICES, JsonMap, Service, operation_of, service, understand
-from rotatord.testing.aws.signature import MISMATCH, Signature, Wire, key_id, read, scope, verify
+from rotatord.testing.aws.signature import MISMATCH, Signature, key_id, read, scope, verify
 from rotatord.testing.aws.spread import View
+from rotatord.testing.wires import Hangs, Late, Reply, Wire
 
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "iam": {**iam_users.OPERATIONS, **iam_policies.OPERATIONS},

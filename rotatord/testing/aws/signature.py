@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import re
 import urllib.parse
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from rotatord.testing.aws.errors import Protocol, common
+from rotatord.testing.wires import Wire
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>\w+)/(?P<day>\d{8})/(?P<region>[\w-]+)/(?P<service>[\w-]+)/aws4_request, ?"
@@ -23,16 +23,6 @@ MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and "
     "signing method. Consult the service documentation for details."
 )
-
-
-@dataclass(frozen=True)
-class Wire:
-    """A request as it came."""
-
-    method: str
-    path: str  # with the query
-    headers: Mapping[str, str]  # lower-case names
-    body: bytes
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,23 @@ import contextlib
 import http.server
 import socket
 import threading
+from collections.abc import Callable
 
-from rotatord.testing.aws.answers import Reply
-from rotatord.testing.aws.faults import CutOff, Dropped, Fault, Garbled, Hangs, Late, Slow
-from rotatord.testing.aws.gateway import Gateway
-from rotatord.testing.aws.signature import Wire
+from rotatord.testing.wires import CutOff, Dropped, Garbled, Hangs, Late, Reply, Slow, Wire
 
 _MOST_BYTES = 1 << 20  # no request of these services is larger
 _PIECES = 10
 
+# The answer, and what its connection has to suffer, of which the socket knows its own part. No answer: hang up.
+Answering = Callable[[Wire], tuple[Reply | None, object]]
+
 
 class Server:
-    """Serves a gateway on a loopback port until it is stopped."""
+    """Serves a fake on a loopback port until it is stopped. ``name`` is how it calls itself where it fails."""
 
-    def __init__(self, gateway: Gateway, port: int = 0) -> None:
+    def __init__(self, name: str, answering: Answering, port: int = 0) -> None:
         self.ended = threading.Event()  # wakes those who hang
-        self._http = _Http(("127.0.0.1", port), gateway, self.ended)
+        self._http = _Http(("127.0.0.1", port), name, answering, self.ended)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -43,8 +44,9 @@ class _Http(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], gateway: Gateway, ended: threading.Event) -> None:
-        self.gateway = gateway
+    def __init__(self, address: tuple[str, int], name: str, answering: Answering, ended: threading.Event) -> None:
+        self.name = name
+        self.answering = answering
         self.ended = ended
         self._open: set[socket.socket] = set()
         super().__init__(address, _Receiver)
@@ -70,7 +72,7 @@ class _Http(http.server.ThreadingHTTPServer):
 
 
 class _Receiver(http.server.BaseHTTPRequestHandler):
-    """One connection. Its server has the gateway."""
+    """One connection. Its server knows who answers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # headers and body go in two writes, and would wait for each other
@@ -85,14 +87,14 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         wire = Wire(self.command, self.path, headers, self.rfile.read(length))
         try:
-            reply, fault = self.server.gateway.answer(wire)
+            reply, fault = self.server.answering(wire)
         except Exception as error:  # noqa: BLE001 - a bug of the fake must show in the test, not hang it
-            reply, fault = Reply(500, f"the strict AWS failed: {type(error).__name__}: {error}".encode()), None
+            reply, fault = Reply(500, f"{self.server.name} failed: {type(error).__name__}: {error}".encode()), None
         self._answer(reply, fault)
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST  # noqa: N815 - names that http.server wants
+    do_GET = do_PUT = do_PATCH = do_HEAD = do_DELETE = do_POST  # noqa: N815 - names that http.server wants
 
-    def _answer(self, reply: Reply | None, fault: Fault | None) -> None:
+    def _answer(self, reply: Reply | None, fault: object) -> None:
         if isinstance(fault, Hangs | Late):
             self.server.ended.wait(fault.seconds if isinstance(fault, Hangs) else fault.held)
         if reply is None or isinstance(fault, Dropped | Hangs):
@@ -102,7 +104,7 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
             reply = Reply(fault.status, fault.body, {"Content-Type": fault.content_type})
         self._write(reply, fault)
 
-    def _write(self, reply: Reply, fault: Fault | None = None) -> None:
+    def _write(self, reply: Reply, fault: object = None) -> None:
         with contextlib.suppress(OSError):  # who asked may have stopped waiting
             self.send_response(reply.status)
             for name, value in reply.headers.items():
