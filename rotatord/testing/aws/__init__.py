@@ -5,10 +5,11 @@ to, faults planned call by call; and it tells afterwards what happened.
 """
 
 from rotatord.testing.aws.client import REGION, Credentials, client
-from rotatord.testing.aws.fake import Clock, FakeAws, RunningClock, allow, granted
+from rotatord.testing.aws.fake import FakeAws, allow, granted
 from rotatord.testing.aws.faults import Fails, Faults, Refuse, throttled, unavailable
 from rotatord.testing.aws.gateway import Call, Refusal
 from rotatord.testing.aws.spread import AT_ONCE, LIKE_AWS, Lags
+from rotatord.testing.running import Clock, RunningClock
 from rotatord.testing.wires import CutOff, Dropped, Garbled, Hangs, Late, Slow
 
 __all__ = [

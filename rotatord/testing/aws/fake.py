@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from rotatord.clock import SystemClock
 from rotatord.testing.aws import sts
 from rotatord.testing.aws.account import Account, Key, KeyRow, Policy, Principal, Role, Use, User
 from rotatord.testing.aws.asking import Decided
@@ -21,37 +19,8 @@ from rotatord.testing.aws.policies import parsed
 from rotatord.testing.aws.quotas import Quotas
 from rotatord.testing.aws.secret_things import Secret
 from rotatord.testing.aws.spread import AT_ONCE, Lags
+from rotatord.testing.running import Clock, RunningClock
 from rotatord.testing.served import Server
-
-
-class Clock(Protocol):
-    """The account's time."""
-
-    def now(self) -> datetime:
-        """Aware, UTC."""
-        ...
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        ...
-
-
-class RunningClock:
-    """Runs by itself from the present, ``scale`` times as fast, and can be moved on. With scale 0 it only moves when told."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        self._clock = SystemClock()
-        self._start, self._began = self._clock.now(), self._clock.monotonic()
-        self._scale = scale
-        self._moved = 0.0
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=(self._clock.monotonic() - self._began) * self._scale + self._moved)
-
-    def advance(self, seconds: float) -> None:
-        if seconds < 0:
-            raise ValueError("time passes forwards")
-        self._moved += seconds
 
 
 def allow(actions: str | Sequence[str], resources: str | Sequence[str] = "*", **condition: Any) -> str:

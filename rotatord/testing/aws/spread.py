@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from rotatord.testing import register
 from rotatord.testing.clock import SeededIds
 
 T = TypeVar("T")
@@ -66,27 +67,5 @@ class Spread:
         return {view: now + timedelta(seconds=delay) for view, delay in delays.items()}
 
 
-class Register(Generic[T]):
-    """A value with the moments at which each replica learns of each change. Changes never overtake one another."""
-
-    def __init__(self, value: T) -> None:
-        self._first = value
-        self._changes: list[tuple[T, Mapping[View, datetime]]] = []
-
-    @property
-    def newest(self) -> T:
-        """What was written last, whoever knows of it."""
-        return self._changes[-1][0] if self._changes else self._first
-
-    def write(self, value: T, arrivals: Mapping[View, datetime]) -> None:
-        if self._changes:
-            before = self._changes[-1][1]
-            arrivals = {view: max(moment, before[view]) for view, moment in arrivals.items()}
-        self._changes.append((value, arrivals))
-
-    def seen(self, view: View, now: datetime) -> T:
-        """What this replica answers."""
-        for value, arrivals in reversed(self._changes):
-            if arrivals[view] <= now:
-                return value
-        return self._first
+class Register(register.Register[T, View]):
+    """A value as the replicas of the services hear of it."""
