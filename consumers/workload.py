@@ -146,20 +146,21 @@ class WorkloadConsumer:
     def _unblock(self, cluster: Cluster, workload: JsonMap, published: Published) -> None:
         """A StatefulSet that replaces its pods in order waits for ever for a broken one of before. Exactly the one that it
         waits for is deleted, once its controller knows the new template and the pod has had time to become ready."""
-        if workload["spec"].get("podManagementPolicy", "OrderedReady") != "OrderedReady":
-            return
         if words.obstacles(self._kind.name, workload, observed=False):
             return  # it would come back as it was
-        unready = [pod for pod in self._look(cluster, workload, published).staying if not pod.ready]
-        if not unready:
+        look = self._look(cluster, workload, published)
+        first = gate.stands_at(look)
+        if first is None:
             return
         if status_of(workload).get("observedGeneration", 0) < workload["metadata"]["generation"]:
             raise Retryable(f"{self}: its controller has not looked at the restart yet", retry_after=LOOK_AGAIN_SECONDS)
-        old = [pod for pod in unready if pod.revision != status_of(workload).get("updateRevision")]
-        if not old:
-            return
-        first = min(old, key=lambda pod: gate.ordinal(pod.name))
-        if not first.trouble and first.changed + timedelta(seconds=self._settings.stuck_after) > self._now():
+        newest = status_of(workload).get("updateRevision")
+        if not any(pod.revision != newest and not pod.ready for pod in look.staying):
+            return  # what is not ready is of the new template: the gate's affair
+        broken = not first.ready and (first.trouble or first.since + look.stuck_after <= look.now)
+        if broken and first.revision == newest:
+            return  # likewise
+        if not broken or first.terminating:
             why = f"{self}: its pod {first.name} is not ready, and the others wait for it"
             raise Retryable(why, retry_after=LOOK_AGAIN_SECONDS)
         cluster.delete("pods", self._settings.namespace, first.name, uid=first.uid)
@@ -193,7 +194,8 @@ class WorkloadConsumer:
             return ""
         if restart_mark(look.workload) != published.restart_seen if published.restart_seen else there:
             return ""  # a restart after it
-        if all(pod.created >= published.at.replace(microsecond=0) for pod in look.pods):
+        ahead = max(look.now - self._now(), timedelta(0))  # of the API server's clock before ours
+        if all(pod.created >= (published.at + ahead).replace(microsecond=0) for pod in look.pods):
             return ""
         return words.taken_back(KEY, look.workload)
 
@@ -213,7 +215,7 @@ class WorkloadConsumer:
             workload=workload,
             pods=tuple(pods.read_pod(each) for each in own if not pods.over(each)),
             newest=newest,
-            now=self._now(),
+            now=cluster.server_time or self._now(),
             stuck_after=timedelta(seconds=self._settings.stuck_after),
             progress_within=timedelta(seconds=self._settings.progress_within),
             steady_for=timedelta(seconds=self._settings.steady_for),

@@ -28,7 +28,7 @@ class Look:
     workload: JsonMap
     pods: tuple[Pod, ...]  # all that may still run
     newest: frozenset[str] = frozenset()  # uids of the ReplicaSets of a Deployment's present template
-    now: datetime
+    now: datetime  # by the API server's clock, as nearly all other times are: ours may be wrong by minutes
     stuck_after: timedelta
     progress_within: timedelta
     steady_for: timedelta = timedelta(0)
@@ -137,7 +137,7 @@ def _daemonset(look: Look, wanted: int) -> str:
 
 def _unsteady(look: Look) -> str:
     """Without a readiness probe a container that crashes on its first call is ready until then, at each of its starts."""
-    fresh = [pod for pod in look.staying if pod.ready and pod.changed + look.steady_for > look.now]
+    fresh = [pod for pod in look.staying if pod.ready and pod.since + look.steady_for > look.now]
     return f"ready for less than {spell(look.steady_for)} so far{_named(fresh)}" if fresh else ""
 
 
@@ -197,11 +197,19 @@ def suspects(look: Look) -> list[Pod]:
     return [pod for pod in look.staying if look.kind != "Deployment" or pod.owner in look.newest]
 
 
+def stands_at(look: Look) -> Pod | None:
+    """The pod that an ordered rollout waits for: the controller looks at them from the lowest number on, and goes no further
+    than the first that is not ready, is ending, or is not ready for long enough."""
+    if look.kind != "StatefulSet" or look.spec.get("podManagementPolicy", "OrderedReady") != "OrderedReady":
+        return None
+    enough = timedelta(seconds=look.spec.get("minReadySeconds") or 0)
+    waited = [pod for pod in look.pods if pod.terminating or not pod.ready or (enough and pod.since + enough > look.now)]
+    return min(waited, key=lambda pod: ordinal(pod.name), default=None)
+
+
 def _blocking(look: Look) -> str:
-    """The pod that an ordered rollout stands at."""
-    unready = sorted((pod for pod in look.staying if not pod.ready), key=lambda pod: ordinal(pod.name))
-    ordered = look.kind == "StatefulSet" and look.spec.get("podManagementPolicy", "OrderedReady") == "OrderedReady"
-    return f": pod {unready[0].name} is not ready, and the others wait for it" if unready and ordered else ""
+    first = stands_at(look)
+    return f": pod {first.name} is not ready, and the others wait for it" if first and not first.ready else ""
 
 
 def ordinal(name: str) -> int:
@@ -221,7 +229,7 @@ def last_change(look: Look) -> datetime:
     touched = [
         moment(each["time"]) for each in meta.get("managedFields") or [] if each.get("time") and not each.get("subresource")
     ]
-    pods = [time for pod in look.pods for time in (pod.created, pod.changed, pod.ends_at) if time is not None]
+    pods = [time for pod in look.pods for time in (pod.created, pod.since, pod.ends_at) if time is not None]
     return max([moment(meta["creationTimestamp"]), *touched, *pods])
 
 

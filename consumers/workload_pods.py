@@ -37,7 +37,7 @@ class Pod:
     owner: str = ""  # uid of its controller
     revision: str = ""  # the hash of the template it was made from
     ready: bool = False
-    changed: datetime  # when its readiness last changed
+    since: datetime  # when its readiness last changed, or later: by the API server's clock where that tells
     ends_at: datetime | None = None  # it was told to end, and has until then
     finalizers: bool = False
     node: str = ""
@@ -60,6 +60,7 @@ def read_pod(raw: JsonMap) -> Pod:
     ready: JsonMap = next((each for each in status.get("conditions") or [] if each["type"] == "Ready"), {})
     created = moment(meta["creationTimestamp"])
     ending = meta.get("deletionTimestamp")
+    changed = moment(ready["lastTransitionTime"]) if ready.get("lastTransitionTime") else created
     return Pod(
         name=meta["name"],
         uid=meta["uid"],
@@ -67,12 +68,20 @@ def read_pod(raw: JsonMap) -> Pod:
         owner=(controller_of(raw) or {}).get("uid", ""),
         revision=labels.get(REVISION_HASH, ""),
         ready=ready.get("status") == "True",
-        changed=moment(ready["lastTransitionTime"]) if ready.get("lastTransitionTime") else created,
+        since=max([moment(each["time"]) for each in _told_ready(meta)], default=changed),
         ends_at=moment(ending) if ending else None,
         finalizers=bool(meta.get("finalizers")),
         node=(raw.get("spec") or {}).get("nodeName", ""),
         trouble=trouble_of(raw),
     )
+
+
+def _told_ready(meta: JsonMap) -> list[JsonMap]:
+    """Who wrote the condition Ready, with the time at which the API server last took that writer's word. The condition's own
+    time is by the clock of the pod's node, which may be wrong by minutes."""
+    entries = [each for each in meta.get("managedFields") or [] if each.get("time") and each.get("subresource") == "status"]
+    conditions = [((each.get("fieldsV1") or {}).get("f:status") or {}).get("f:conditions") or {} for each in entries]
+    return [each for each, fields in zip(entries, conditions, strict=True) if 'k:{"type":"Ready"}' in fields]
 
 
 def trouble_of(raw: JsonMap) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -112,12 +113,15 @@ class Cluster:
         self._settings = settings
         self._transport = Transport(settings, service_account=service_account, monotonic=monotonic)
         self._deadline = float("inf")
+        # The API server's clock at its last answer; None before the first, and where something in between takes it away.
+        self.server_time: datetime | None = None
 
     def within(self, seconds: float) -> Cluster:
         """The same cluster, its calls ending together no later than ``seconds`` from now."""
         bounded = object.__new__(Cluster)
         bounded._settings, bounded._transport = self._settings, self._transport
         bounded._deadline = min(self._deadline, self._transport.monotonic() + seconds)
+        bounded.server_time = None
         return bounded
 
     @property
@@ -253,6 +257,7 @@ class Cluster:
         path = call.path + (f"?{urlencode(query)}" if query else "")
         deadline = min(self._deadline, self._transport.monotonic() + self._settings.timeout)
         answer = self._transport.exchange(Request(method, path, body, content_type), deadline)
+        self.server_time = answer.at
         if answer.status in (200, 201, 202) or allow(answer):
             return answer
         if answer.status == 422 and "metadata.uid" in answer.why and "immutable" in answer.why:

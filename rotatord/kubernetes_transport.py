@@ -14,6 +14,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +66,7 @@ class Answer:
     status: int
     body: JsonMap | None = field(default=None, repr=False)
     header_seconds: float | None = None
+    at: datetime | None = None  # by the clock of who answered
 
     @property
     def retry_after(self) -> float | None:
@@ -301,8 +304,16 @@ def _understood(response: Any) -> Answer:
     except (ValueError, RecursionError):
         body = None
     body = body if isinstance(body, dict) else None
-    return Answer(response.status, body, _seconds(response.headers.get("Retry-After")))
+    return Answer(response.status, body, _seconds(response.headers.get("Retry-After")), _moment(response.headers.get("Date")))
 
 
 def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isdigit() else None
+
+
+def _moment(header: str | None) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo is not None else None

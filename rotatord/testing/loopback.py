@@ -73,7 +73,8 @@ class Loopback:
                 asked = Asked(self.command, self.path, headers, body)
                 outer.asked.append(asked)
                 answer = outer.answer(asked)
-                self.send_response(answer.status)
+                dated = "Date" in answer.headers  # a clock of the test's own
+                (self.send_response_only if dated else self.send_response)(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer.body)))

@@ -5,7 +5,7 @@ The plugin over it is the real one; every request that it sends passes the strik
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord.model import digest_of
@@ -25,6 +25,10 @@ class PretendedCluster(FakeCluster):
         super().__init__()
         self.owner = owner
         self.strikes = Strikes()
+
+    @property
+    def server_time(self) -> datetime | None:
+        return self.owner.clock.outside()
 
     def time(self) -> str:
         return self.owner.clock.outside().isoformat()

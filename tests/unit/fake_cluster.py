@@ -25,6 +25,7 @@ class FakeCluster:
         self.denied: set[tuple[str, str]] = set()  # verb and resource
         self.closed = False
         self.now = START
+        self.ahead = timedelta(0)  # of our clock before the cluster's
         self._numbers = itertools.count(1)
 
     def within(self, seconds: float) -> FakeCluster:
@@ -32,6 +33,14 @@ class FakeCluster:
 
     def close(self) -> None:
         self.closed = True
+
+    @property
+    def server_time(self) -> datetime | None:
+        return self.now
+
+    def our_time(self) -> datetime:
+        """What the daemon's own clock shows."""
+        return self.now + self.ahead
 
     def time(self) -> str:
         return self.now.isoformat().replace("+00:00", "Z")

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,20 @@ def test_what_the_server_asks_us_to_wait_is_passed_on(server: Loopback, cluster:
     with pytest.raises(Retryable) as caught:
         cluster.get("secrets", "shop", "app")
     assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "moment"), [("Mon, 05 Jan 2026 12:00:00 GMT", "2026-01-05T12:00:00+00:00"), ("later", None)]
+)
+def test_the_servers_clock_is_told(server: Loopback, cluster: Cluster, header: str, moment: str | None) -> None:
+    """As its last answer to this caller shows it; None where that says nothing that can be understood."""
+    body = json.dumps({"kind": "Status", "reason": "NotFound", "details": {"name": "app", "kind": "secrets"}}).encode()
+    server.answer = lambda _: Answer(404, body, {"Date": header})
+    mine = cluster.within(5)
+    assert mine.server_time is None
+    mine.get("secrets", "shop", "app")
+    assert mine.server_time == (datetime.fromisoformat(moment) if moment else None)
+    assert mine.within(5).server_time is None
 
 
 def test_a_redirect_is_not_followed(server: Loopback, cluster: Cluster) -> None:

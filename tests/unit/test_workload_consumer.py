@@ -37,7 +37,7 @@ def cluster() -> FakeCluster:
 
 
 def around(cluster: FakeCluster) -> Surroundings:
-    return Surroundings(installation="i", state_dir="/", now=lambda: cluster.now, secret=lambda _: "")
+    return Surroundings(installation="i", state_dir="/", now=cluster.our_time, secret=lambda _: "")
 
 
 def plugin(cluster: FakeCluster, resource: str = "deployments", **settings: Any) -> consumer.WorkloadConsumer:
@@ -246,6 +246,96 @@ def test_the_first_of_several_broken_pods_goes_first(cluster: FakeCluster) -> No
     observed(cluster)
     with pytest.raises(Retryable, match="deleted its pod web-9,"):
         web.reload(published())
+
+
+def broken(number: int, revision: str) -> Json:
+    return waiting(pod(f"web-{number}", SET, controller_revision_hash=revision), "CrashLoopBackOff")
+
+
+def test_a_broken_pod_that_nobody_waits_for_yet_stays(cluster: FakeCluster) -> None:
+    """The controller stands at one before it, which is ending, or of the new template and still starts: that one comes first,
+    and the broken one of before may be replaced without our doing."""
+    starting = pod("web-0", SET, ready=False, controller_revision_hash="new")
+    starting["metadata"]["creationTimestamp"] = START.isoformat()
+    stateful(cluster, starting, broken(1, "old"), pod("web-2", SET, controller_revision_hash="old"))
+    web = plugin(cluster, "statefulsets", stuck_after="60s")
+    with pytest.raises(Retryable):
+        web.reload(published())
+    observed(cluster)
+    with pytest.raises(Retryable, match="pod web-0 is not ready, and the others wait for it"):
+        web.reload(published())
+    body = cluster.objects["pods", "ns", "web-0"]
+    body["metadata"]["deletionTimestamp"] = cluster.time()
+    with pytest.raises(Retryable, match="pod web-0 is not ready"):
+        web.reload(published())
+    del body["metadata"]["deletionTimestamp"]
+    cluster.age(61)  # it will not become ready by itself: the gate says so, and why
+    web.reload(published())
+    assert cluster.done("delete") == 0
+    body["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    with pytest.raises(Retryable, match="deleted its pod web-1"):
+        web.reload(published())
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+SKEWS = [timedelta(minutes=-2), timedelta(0), timedelta(minutes=2)]
+
+
+def since(cluster: FakeCluster, seconds: float, *, node_behind: float = 0.0) -> None:
+    """Every pod became what it is so many seconds ago; its node's clock may be behind."""
+    at = cluster.now - timedelta(seconds=seconds)
+    said = (at - timedelta(seconds=node_behind)).isoformat()
+    for (kind, _, _), body in cluster.objects.items():
+        if kind == "pods":
+            body["status"]["conditions"][0]["lastTransitionTime"] = said
+            fields: Json = {"f:status": {"f:conditions": {'k:{"type":"Ready"}': {}}}}
+            wrote = {"manager": "kubelet", "subresource": "status", "time": at.isoformat(), "fieldsV1": fields}
+            body["metadata"]["managedFields"] = [wrote]
+
+
+@pytest.mark.parametrize("ahead", SKEWS)
+@pytest.mark.parametrize("node_behind", [0, 120])
+def test_how_long_pods_are_ready_goes_by_the_clusters_clock(cluster: FakeCluster, ahead: timedelta, node_behind: float) -> None:
+    """Ours two minutes off, or a node's two minutes behind: the ten seconds are neither void nor longer."""
+    deployed(cluster)
+    cluster.ahead = ahead
+    web = plugin(cluster, strategy="observe", steady_for="10s")
+    since(cluster, 3, node_behind=node_behind)
+    assert "ready for less than 10s so far" in web.check(published())[1]
+    since(cluster, 11, node_behind=node_behind)
+    assert web.check(published())[0] == "healthy"
+
+
+@pytest.mark.parametrize("ahead", SKEWS)
+def test_a_pod_is_given_its_time_by_the_clusters_clock(cluster: FakeCluster, ahead: timedelta) -> None:
+    """With a clock of ours that is ahead a pod that only starts would be deleted, with one behind it would block for longer."""
+    stateful(cluster, pod("web-0", SET, ready=False, controller_revision_hash="old"))
+    observed(cluster)
+    cluster.ahead = ahead
+    web = plugin(cluster, "statefulsets", stuck_after="60s")
+    since(cluster, 50)
+    with pytest.raises(Retryable):
+        web.reload(published())
+    observed(cluster)
+    with pytest.raises(Retryable, match="the others wait for it"):
+        web.reload(published())
+    assert cluster.done("delete") == 0
+    since(cluster, 61)
+    with pytest.raises(Retryable, match="deleted its pod web-0"):
+        web.reload(published())
+
+
+def test_pods_younger_than_a_publication_are_so_by_one_clock(cluster: FakeCluster) -> None:
+    """Ours is behind: a pod that the cluster made half a minute before the publication only seems to be younger."""
+    deployed(cluster)
+    since(cluster, 60)
+    cluster.ahead = timedelta(minutes=-1)
+    for (kind, _, _), body in cluster.objects.items():
+        if kind == "pods":
+            body["metadata"]["creationTimestamp"] = (cluster.now - timedelta(seconds=30)).isoformat()
+    seen = Published(credential="c", label="2-x", rotation="rot_2", token="rot_2.1", at=cluster.our_time())
+    assert "our restart was taken back" in plugin(cluster).check(seen)[1]
 
 
 # --- proof -----------------------------------------------------------------------------------------------------------

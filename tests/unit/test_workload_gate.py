@@ -23,7 +23,7 @@ COMPLETE: dict[str, Json] = {
 
 
 def member(name: str, **more: Any) -> Pod:
-    plain = {"uid": name, "created": START, "changed": START, "owner": "new", "revision": "new", "ready": True, "node": "n"}
+    plain = {"uid": name, "created": START, "since": START, "owner": "new", "revision": "new", "ready": True, "node": "n"}
     return Pod(name=name, **{**plain, **more})
 
 
@@ -84,7 +84,7 @@ def test_an_older_template_keeps_it_from_being_over(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pod_that_has_just_become_ready_proves_nothing_yet(kind: str) -> None:
     """A container that crashes on its first call is ready until then, and again at each start of its loop."""
-    looping = replace(PODS[1], changed=NOW - timedelta(seconds=3))
+    looping = replace(PODS[1], since=NOW - timedelta(seconds=3))
     seen = look(kind, pods=(PODS[0], looping, PODS[2]))
     assert gate.judge(seen) == ("unknown", "ready for less than 10s so far: web-1")
     assert gate.judge(replace(seen, now=NOW + timedelta(seconds=7)))[0] == "healthy"
@@ -178,7 +178,7 @@ def test_a_quota_without_room_is_told_at_once_and_stuck_later() -> None:
 def test_pods_in_trouble_are_told_at_once_and_stuck_later() -> None:
     """A crash loop may end; one that lasts does not. The pods of before are on their way out and accused of nothing."""
     for born, state in ((NOW - timedelta(seconds=5), "unknown"), (NOW - timedelta(minutes=2), "unhealthy")):
-        bad = member("web-2", ready=False, created=born, changed=born, trouble="container main: CrashLoopBackOff")
+        bad = member("web-2", ready=False, created=born, since=born, trouble="container main: CrashLoopBackOff")
         old = member("web-0", owner="old", ready=False, trouble="container main: ImagePullBackOff")
         seen = look("Deployment", status={"updatedReplicas": 1}, pods=(old, PODS[1], bad))
         verdict, detail = gate.judge(seen)
@@ -190,7 +190,7 @@ def test_pods_in_trouble_are_told_at_once_and_stuck_later() -> None:
 def test_what_has_no_deadline_of_its_own_is_given_one(kind: str) -> None:
     """Nothing has changed for as long as the settings allow: the last pod, or the last change of the workload."""
     status = {"availableReplicas": 2, "numberAvailable": 2}
-    unready = replace(PODS[1], ready=False, changed=NOW - timedelta(minutes=4))
+    unready = replace(PODS[1], ready=False, since=NOW - timedelta(minutes=4))
     seen = look(kind, status=status, pods=(PODS[0], unready, PODS[2]))
     assert gate.judge(seen)[0] == "unknown"
     later = replace(seen, now=NOW + timedelta(minutes=2))
