@@ -92,7 +92,7 @@ class Fingerprinter:
 
     def fingerprint(self, secret: Secret) -> str:
         """32 hex digits over all fields."""
-        return hmac.new(self._key, secret.canonical(), hashlib.sha256).hexdigest()[:FINGERPRINT_HEX_DIGITS]
+        return hmac.digest(self._key, secret.canonical(), "sha256").hex()[:FINGERPRINT_HEX_DIGITS]
 
     def __repr__(self) -> str:
         return "Fingerprinter(***)"

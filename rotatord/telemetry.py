@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
+from functools import cache
 from typing import Any, TextIO
 
 import structlog
@@ -152,6 +153,10 @@ class Telemetry:
         )
         self._nearest = Gauge("rotatord_nearest_expiry_timestamp_seconds", "The nearest expiry of all.", registry=registry)
         self._expiring: set[tuple[str, str]] = set()
+        # Finding a series by its labels costs more than counting in it, and a rotation counts a hundred times.
+        self._phase = cache(self._phases.labels)
+        self._call = cache(self._calls.labels)
+        self._event = cache(self._events.labels)
 
     def step(self, step: str, way: str, outcome: str) -> None:
         """A step was run; ``outcome`` is moved, waits, retries or failed."""
@@ -159,11 +164,11 @@ class Telemetry:
 
     def phase(self, state: str, way: str, seconds: float) -> None:
         """A rotation left a state after so long."""
-        self._phases.labels(state, way).observe(max(seconds, 0.0))
+        self._phase(state, way).observe(max(seconds, 0.0))
 
     def call(self, port: str, plugin: str, method: str, seconds: float, outcome: str = "ok") -> None:
         """An outside call ended; ``plugin`` is the configured name, ``outcome`` ok or the error's class."""
-        self._calls.labels(port, plugin, method, outcome).observe(max(seconds, 0.0))
+        self._call(port, plugin, method, outcome).observe(max(seconds, 0.0))
 
     def late(self, seconds: float) -> None:
         """Work began so long after it was due."""
@@ -171,7 +176,7 @@ class Telemetry:
 
     def event(self, event: Event) -> None:
         """A line was written to the event log."""
-        self._events.labels(event.action, event.outcome).inc()
+        self._event(event.action, event.outcome).inc()
         ending = event.action.removeprefix("rotation.")
         if ending in _ENDINGS:
             self._rotations.labels(ending).inc()

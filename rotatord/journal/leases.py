@@ -7,12 +7,12 @@ that is raised durably at each opening, and that every transaction compares befo
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 from rotatord.clock import Clock
 from rotatord.errors import LeaseLost
 from rotatord.model import Record
 from rotatord.ports import Lease
+from rotatord.replacing import replace
 
 _EPOCH_BITS = 32
 

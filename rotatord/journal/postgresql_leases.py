@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +22,7 @@ from rotatord.journal.row import micros
 from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction
 from rotatord.ports import Lease
+from rotatord.replacing import replace
 
 SLACK_SECONDS = 0.25  # by which the database believes longer
 # Not named with its schema: who tests may put a clock of its own before it in the search path.

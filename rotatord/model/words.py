@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 JsonMap = dict[str, Any]
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class Reason(StrEnum):
@@ -64,8 +65,7 @@ class Standing(StrEnum):
 
 def digest_of(value: Any) -> str:
     """A short hash of a JSON-like value, for "has it changed"; not secret, not keyed."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_CANONICAL(value).encode()).hexdigest()[:16]
 
 
 class Outcome(StrEnum):
