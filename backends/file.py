@@ -181,6 +181,14 @@ class FileBackend:
             problems.append("the template asks for no key; write {{ key }} where a value belongs")
         return problems
 
+    def referred(self, destination: Destination, keys: Sequence[str]) -> Sequence[tuple[JsonMap, str]]:
+        """As the port says. A filled-in template cannot be read by a reference."""
+        place = self._place(destination)
+        path, form = str(place.path), place.address.form
+        if form == "raw" and len(keys) == 1:
+            return [({"file": path}, keys[0])]
+        return [({"file": path, "key": key}, key) for key in keys] if format_of(path) == form else []
+
     def preflight(self, destination: Destination, *, home: bool = True) -> Sequence[str]:  # noqa: ARG002  one directory holds all
         """As the port says: are directory, owner, group and slots usable by us?"""
         problems = []

@@ -169,6 +169,11 @@ class VaultBackend:
         current = self._place(destination, Slot.CURRENT)
         return [VaultRight(current.at("destroy"), ("update",), why="to destroy the versions of a retired document")]
 
+    def referred(self, destination: Destination, keys: Sequence[str]) -> Sequence[tuple[JsonMap, str]]:
+        """As the port says. References know no mount but the one of the settings."""
+        place = self._place(destination, Slot.CURRENT)
+        return [({"vault": place.path, "key": key}, key) for key in keys] if place.mount == self._settings.mount else []
+
     def resolve(self, path: str, key: str, mount: str | None = None) -> str:
         """One key of a document, for ``{vault: …}`` references. Raises NotFound where it is not there or not text."""
         calls = self._vault.calls()

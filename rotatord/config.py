@@ -22,6 +22,7 @@ from rotatord.configuration.head import Head, check_plugins, documents, files_at
 from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
 from rotatord.errors import ConfigError
 from rotatord.model import Policy, Spec, digest_of
+from rotatord.own import Ownership
 from rotatord.ports import Plugins, Surroundings
 from rotatord.registry import Find, PluginSettings, Registry, installed
 from rotatord.settings import Settings, reference_of
@@ -88,10 +89,11 @@ def load(
             head, lambda group, name: registry.issuer(name) if group == "issuers" else registry.backend(name), findings
         )
         builder = Builder(head, now, findings)
-        context = checks.Context(head, registry, base_dir)
+        context = checks.Context(head, registry, base_dir, Ownership(head.issuers, head.backends, base_dir))
         specs: dict[str, Spec] = {}
         for document in files if credentials else ():
-            for spec, raw, place in located(builder, document.entries(CREDENTIALS), document.file):
+            for declared, raw, place in located(builder, document.entries(CREDENTIALS), document.file):
+                spec = context.own(declared)
                 findings.troubles(raw, (), checks.troubles(context, spec, raw), place)
                 if visit is None:
                     specs[spec.name] = spec

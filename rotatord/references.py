@@ -1,6 +1,7 @@
 """References to secrets in the configuration, and what they lead to: ``{file: path}``, ``{env: NAME}``, ``{vault: path}``.
 
-A value is read anew at each use and kept nowhere. What a reference leads to is never part of a message.
+A value is read anew at each use and kept nowhere. What a reference leads to is never part of a message. A file is the
+value as a whole, or with ``key`` a document (JSON, YAML or dotenv by its name) that holds it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rotatord.errors import Denied, Invalid, NotFound, Retryable
+from rotatord.formats import format_of, parse
 from rotatord.model import JsonMap
 
 KINDS = ("file", "env", "vault")
-_EXTRA = {"file": frozenset[str](), "env": frozenset[str](), "vault": frozenset({"key", "backend"})}
+_EXTRA = {"file": frozenset({"key"}), "env": frozenset[str](), "vault": frozenset({"key", "backend"})}
 _LARGEST = 1 << 20  # no secret that is read from a file is larger than a mebibyte
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,11 @@ def problems(reference: Any) -> list[str]:
     found.extend(f"{extra!r} has no meaning beside {kind}" for extra in sorted(reference.keys() - {kind} - _EXTRA[kind]))
     if kind == "vault" and not isinstance(reference.get("key"), str):
         found.append("a vault reference needs the key inside the document: {vault: path, key: name}")
+    if kind == "file" and "key" in reference:
+        if not isinstance(reference["key"], str):
+            found.append("key should be text")
+        elif format_of(str(reference["file"])) is None:
+            found.append("key needs a file that ends in .json, .yaml or .env")
     return found
 
 
@@ -63,10 +70,27 @@ def resolve(reference: JsonMap | str, *, base_dir: str = ".", vault: Vault | Non
     if "env" in reference:
         return _from_environment(reference["env"])
     if "file" in reference:
-        return _from_file(Path(base_dir, reference["file"]).expanduser())
+        path = Path(base_dir, reference["file"]).expanduser()
+        return _from_file(path) if "key" not in reference else _from_document(path, reference["key"])
     if vault is None:
         raise Invalid("a vault reference needs a configured backend of type vault")
     return vault(reference["vault"], reference["key"], reference.get("backend"))
+
+
+def name_of(reference: JsonMap | str, base_dir: str, backend_of: Callable[[str | None], str]) -> str:
+    """One name for what a reference leads to, however it is spelled: ``file:/path``, ``file:/path#KEY``, ``env:NAME``,
+    ``vault:BACKEND:path#KEY``; "" for what is none. ``backend_of``: the backend that a ``vault`` reference means."""
+    if isinstance(reference, str):
+        kind, colon, rest = reference.partition(":")
+        reference = {kind: rest} if colon and kind in {"file", "env"} else {}
+    if problems(reference):
+        return ""
+    if "env" in reference:
+        return f"env:{reference['env']}"
+    key = f"#{reference['key']}" if "key" in reference else ""
+    if "file" in reference:
+        return f"file:{os.path.normpath(Path(base_dir, reference['file']).expanduser())}{key}"
+    return f"vault:{backend_of(reference.get('backend'))}:{reference['vault'].strip('/')}{key}"
 
 
 def _from_environment(name: str) -> str:
@@ -76,7 +100,27 @@ def _from_environment(name: str) -> str:
     return value
 
 
+def _from_document(path: Path, key: str) -> str:
+    document = parse(format_of(str(path)) or "", _content(path))
+    if document is None:
+        raise Invalid(f"the secret's file {path} is not a flat document of texts")
+    if not document.get(key):
+        raise NotFound(f"the secret's file {path} has nothing under {key!r}")
+    return document[key]
+
+
 def _from_file(path: Path) -> str:
+    try:
+        value = _content(path).decode()
+    except UnicodeDecodeError:
+        raise Invalid(f"the secret's file {path} is not text") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise NotFound(f"the secret's file {path} is empty")
+    return value
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
@@ -90,14 +134,7 @@ def _from_file(path: Path) -> str:
         raise Retryable(f"the secret's file {path} cannot be read now: {error.strerror}") from None
     if len(content) > _LARGEST:
         raise Invalid(f"the secret's file {path} is too large")
-    try:
-        value = content.decode()
-    except UnicodeDecodeError:
-        raise Invalid(f"the secret's file {path} is not text") from None
-    value = value.removesuffix("\n").removesuffix("\r")
-    if not value:
-        raise NotFound(f"the secret's file {path} is empty")
-    return value
+    return content
 
 
 @lru_cache(maxsize=1000)

@@ -18,10 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from rotatord import references
 from rotatord.durations import spell
-from rotatord.errors import Invalid
+from rotatord.errors import Invalid, Retryable
 from rotatord.mistakes import known_keys, nearest, words_for
 from rotatord.model import ConsumerSpec, HealthSpec, JsonMap, digest_of
-from rotatord.ports import Backend, Consumer, Factory, Health, Issuer, Surroundings
+from rotatord.own import OURSELVES, Ownership
+from rotatord.ports import Backend, Consumer, Factory, Health, Instance, Issuer, Published, Surroundings
 
 ISSUERS, BACKENDS, CONSUMERS, HEALTH = "rotatord.issuers", "rotatord.backends", "rotatord.consumers", "rotatord.health"
 KEPT_CHECKS = 2048  # consumers and health checks kept; beyond it the one used longest ago is built anew at its next use
@@ -73,6 +74,19 @@ class PluginTrouble(Invalid):
         self.troubles = tuple(troubles)
 
 
+class Nobody:
+    """We ourselves as a consumer, where there is no daemon: while a configuration is checked."""
+
+    evidence = "attestation"
+    timeout = 1.0
+
+    def reload(self, published: Published) -> None:
+        raise Retryable(f"no daemon runs that could take up {published.credential}")
+
+    def instances(self, published: Published) -> Sequence[Instance]:
+        raise Retryable(f"no daemon runs that could take up {published.credential}")
+
+
 class Registry:
     """Implements :class:`rotatord.ports.Plugins`. Thread-safe. All methods raise PluginTrouble (an Invalid)."""
 
@@ -94,6 +108,8 @@ class Registry:
         if previous is not None:
             self._resolver = previous._resolver  # noqa: SLF001  a registry and its successor are one line
         self._surroundings = replace(surroundings, secret=self._resolver)
+        self.ownership = Ownership(self._issuers, self._backends, surroundings.base_dir)
+        self.ourselves: Consumer = previous.ourselves if previous is not None else Nobody()
         if previous is not None:
             self._take_over(previous)
         # Instances that were taken over resolve their secrets with the backends of the configuration in force.
@@ -108,7 +124,9 @@ class Registry:
         return cast(Backend, self._configured(BACKENDS, name, self._backends))
 
     def consumer(self, spec: ConsumerSpec) -> Consumer:
-        """A consumer as declared; one instance per settings as long as it is in use."""
+        """A consumer as declared; one instance per settings as long as it is in use. Of our own credentials: ourselves."""
+        if spec.type == OURSELVES:
+            return self.ourselves
         settings = dict(spec.settings)
         if spec.refresh_within is not None:
             settings["refresh_within"] = spell(spec.refresh_within)

@@ -5,7 +5,7 @@ Over a journal that only this daemon has open everything here is as if there wer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from rotatord.secret import Fingerprinter
 
 IN_LINE = "in_line"  # the fact that names the configuration which the journal's credentials are of
 LONGEST_CALL_SECONDS = 600.0
+ALONE = "this daemon"
 LEAST_TURN_SECONDS = 45  # longer than a chore takes at its worst
 
 
@@ -108,6 +109,17 @@ class Replicas:
     def once(self, chore: str, every: float, do: Callable[[], object]) -> Callable[[], object]:
         """A chore of the whole installation: whoever has it does it, until it is silent."""
         return lambda: do() if self.turn(chore, max(LEAST_TURN_SECONDS, 2 * every)) else None
+
+    # --- who is there ----------------------------------------------------------------------------------------------
+
+    @property
+    def owner(self) -> str:
+        """This start of this daemon, among those of the others."""
+        return self._shared.owner if self._shared else ALONE
+
+    def alive(self) -> Collection[str]:
+        """Every daemon that is alive, this one always."""
+        return {self.owner, *(self._shared.alive() if self._shared else ())}
 
     # --- the configuration in force --------------------------------------------------------------------------------
 

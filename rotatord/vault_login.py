@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from rotatord.errors import Denied, NotFound, OutsideError, Retryable
 from rotatord.model import JsonMap
+from rotatord.references import problems
 
 log = logging.getLogger("rotatord.vault")
 _RENEW_AFTER = 2 / 3  # of the life
@@ -24,8 +25,10 @@ _MARGIN_SECONDS = 1.0
 
 
 def _reference(value: dict[str, Any]) -> dict[str, Any]:
-    if len(value) != 1 or next(iter(value)) not in {"file", "env"}:
-        raise ValueError("give {file: PATH} or {env: NAME}: our own way into Vault cannot lie in Vault")
+    if not value.keys() <= {"file", "env", "key"} or len(value.keys() & {"file", "env"}) != 1 or problems(value):
+        raise ValueError(
+            "give {file: PATH}, {file: PATH.json, key: NAME} or {env: NAME}: our way into Vault cannot lie in Vault"
+        )
     return value
 
 

@@ -16,6 +16,7 @@ from rotatord.configuration.head import Head
 from rotatord.durations import spell
 from rotatord.mistakes import nearest
 from rotatord.model import Destination, JsonMap, Spec, digest_of
+from rotatord.own import BACKENDS, OURSELVES, Ownership, spelled, torn
 from rotatord.ports import Backend, Issuer, Restarts
 from rotatord.registry import PluginTrouble, Registry, Trouble
 
@@ -46,6 +47,7 @@ class Context:
     head: Head
     registry: Registry
     base_dir: str
+    ownership: Ownership
     claimed: dict[str, list[tuple[str, str, frozenset[str] | None]]] = field(default_factory=dict)
     principals: dict[str, Spec] = field(default_factory=dict)
 
@@ -58,6 +60,11 @@ class Context:
         """The backend, or None where it has troubles of its own."""
         usable = name in self.head.backends and ("backends", name) not in self.head.broken
         return self.registry.backend(name) if usable else None
+
+    def own(self, spec: Spec) -> Spec:
+        """Marked as our own, where it is; as it was while what it names has troubles of its own."""
+        backends = all(self.backend(destination.backend) is not None for destination in spec.destinations)
+        return self.ownership.marked(spec, self.registry) if backends and self.issuer(spec.issuer) is not None else spec
 
 
 Check = Callable[[Context, Spec], Iterator[Trouble]]
@@ -227,6 +234,38 @@ def consumers(context: Context, spec: Spec) -> Iterator[Trouble]:
                 )
 
 
+def own(context: Context, spec: Spec) -> Iterator[Trouble]:
+    """What is our own can be replaced without our locking ourselves out."""
+    issuer = context.issuer(spec.issuer)
+    if not spec.own_of or issuer is None:
+        return
+    ours = " and ".join(spelled(owner) for owner in spec.own_of)
+    if f"{BACKENDS}.{spec.home.backend}" in spec.own_of:
+        what = f"its home {spec.home.id} is reached with it: were a new one bad, nobody could read the old one back; "
+        yield Trouble(("destinations", 0), what + "let the file that our settings refer to be its first destination")
+    if issuer.traits.strategy == "in_place":
+        what = (
+            f"it is our own credential at {ours}, and minting it would end the one in use: nobody could then bring the new one"
+        )
+        yield Trouble(("issuer",), what)
+    for owner, places in torn(context.ownership, spec, context.registry):
+        what = (
+            f"the parts of our own credential at {spelled(owner)} lie in {' and '.join(places)}, which cannot switch as one: "
+        )
+        yield Trouble(("destinations",), what + "put all into one document, and refer to it as {file: PATH.json, key: NAME}")
+    if any(consumer.name == OURSELVES and consumer.type != OURSELVES for consumer in spec.consumers):
+        what = f"{OURSELVES!r} is what we ourselves are called among the consumers of {ours}"
+        yield Trouble(("consumers",), what + ": give yours another name")
+
+
+def ourselves(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: ARG001  all checks have one signature
+    """We are a consumer of what is our own, and of nothing else."""
+    for index, consumer in enumerate(spec.consumers):
+        if consumer.type == OURSELVES and not (spec.own_of and index == len(spec.consumers) - 1):
+            what = f"type {OURSELVES!r} is not declared: it is a consumer of our own credentials by itself, found by their destination"
+            yield Trouble(("consumers", index, "type"), what)
+
+
 def requirements(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: ARG001  all checks have one signature
     """It has what its policy requires of every credential."""
     require, policy = spec.policy.require, spec.policy.name
@@ -241,7 +280,19 @@ def requirements(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: AR
             yield Trouble(("labels",), f"policy {policy!r} requires the label {label!r}")
 
 
-CHECKS: tuple[Check, ...] = (references, scope, strategy, principals, destinations, copies, documents, consumers, requirements)
+CHECKS: tuple[Check, ...] = (
+    references,
+    scope,
+    strategy,
+    principals,
+    destinations,
+    copies,
+    documents,
+    consumers,
+    own,
+    ourselves,
+    requirements,
+)
 
 
 def troubles(context: Context, spec: Spec, raw: Any) -> list[Trouble]:

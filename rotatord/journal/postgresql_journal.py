@@ -33,6 +33,9 @@ class PostgresqlJournal(SqlJournal):
     def join(self, mark: str) -> Collection[str]:
         return self._replicas.join(mark)
 
+    def alive(self) -> Collection[str]:
+        return self._replicas.alive()
+
     def watch(self, heard: Callable[[int], None]) -> None:
         self._replicas.watch(heard)
 

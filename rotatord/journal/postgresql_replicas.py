@@ -101,6 +101,9 @@ class Replicas:
             alive.discard(before)
         return {name.rpartition(":")[2] for name in alive if name != self._name}
 
+    def alive(self) -> Collection[str]:
+        return {name.split(":")[1] for (name,) in self._pool.rows(_ALIVE, {})}
+
     def watch(self, heard: Callable[[int], None]) -> None:
         self._heard = heard
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)

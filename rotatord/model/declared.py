@@ -108,6 +108,7 @@ class Spec:
     destinations: tuple[Destination, ...] = ()
     consumers: tuple[ConsumerSpec, ...] = ()
     source: str = ""  # file:line
+    own_of: tuple[str, ...] = ()  # what we ourselves do with it: "issuers.NAME", "backends.NAME"
 
     @property
     def home(self) -> Destination:

@@ -106,6 +106,21 @@ from rotatord.ports.journal import (
 from rotatord.ports.plugins import (
     Factory as Factory,
 )
+from rotatord.ports.own import (
+    Empowered as Empowered,
+)
+from rotatord.ports.own import (
+    Life as Life,
+)
+from rotatord.ports.own import (
+    Referable as Referable,
+)
+from rotatord.ports.own import (
+    Secrets as Secrets,
+)
+from rotatord.ports.own import (
+    TellsOwnLife as TellsOwnLife,
+)
 from rotatord.ports.plugins import (
     Plugins as Plugins,
 )

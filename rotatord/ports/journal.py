@@ -149,6 +149,13 @@ class Shared(Protocol):
         ...
 
     def alone(self, what: str) -> AbstractContextManager[None]:
+    def alive(self) -> Collection[str]:
+        """The owners of all processes that are alive, as of now; ``owner`` is this one's."""
+        ...
+
+    @property
+    def owner(self) -> str: ...
+
         """Keep every other process out of the same, waiting for one that is in. Raises JournalUnavailable."""
         ...
 

@@ -1,0 +1,116 @@
+"""Which credentials are our own is found from the configuration, and what cannot be replaced safely is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rotatord import references
+from rotatord.config import Configuration, load
+from rotatord.errors import ConfigError, Invalid, NotFound
+from rotatord.own import OURSELVES
+
+VAULT = "address: 'http://127.0.0.1:1', auth: {{token: {reference}}}"
+
+
+def loaded(
+    directory: Path,
+    *destinations: str,
+    reference: str = "{file: secrets/token}",
+    issuer: str = "tokens",
+    extra: str = "",
+) -> Configuration:
+    """A configuration with one credential at an issuer of Vault tokens, whose own token is at the reference."""
+    vault = VAULT.format(reference=reference)
+    places = "".join(f"      - {place}\n" for place in destinations)
+    (directory / "rotatord.yaml").write_text(
+        f"issuers:\n  tokens: {{type: vault_token, {vault}, role: own}}\n"
+        "  aws: {type: aws_iam_user, region: eu-west-1, access_key: "
+        "{id: {file: aws.json, key: id}, secret: {file: aws.json, key: secret}}}\n"
+        f"  plain: {{type: builtin}}\nbackends:\n  kv: {{type: vault, {vault}}}\n  files: {{type: file}}\n"
+        "policies: {default: {max_age: 30d}}\n"
+        f"credentials:\n  - name: ours\n    issuer: {issuer}\n    destinations:\n{places}{extra}"
+    )
+    return load(directory / "rotatord.yaml")
+
+
+TOKENS = "    scope: {permissions: [own]}\n"
+RAW = "{backend: files, path: secrets/token, format: raw, keys: {token: token}}"
+
+
+def refused(*arguments: Any, **settings: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        loaded(*arguments, **settings)
+    return str(error.value)
+
+
+def test_what_a_reference_leads_to_is_our_own(tmp_path: Path) -> None:
+    """However the path is spelled; and we ourselves are its consumer, although nobody said so."""
+    spec = loaded(tmp_path, RAW, reference=f"{{file: '{tmp_path}/secrets/../secrets/token'}}", extra=TOKENS).specs["ours"]
+    assert spec.own_of == ("backends.kv", "issuers.tokens")
+    assert [consumer.type for consumer in spec.consumers] == [OURSELVES]
+
+
+def test_a_key_of_a_document_is_our_own(tmp_path: Path) -> None:
+    """Both parts of a key lie in one document, and switch in one write."""
+    place = "{backend: files, path: aws.json, keys: {id: access_key_id, secret: secret_access_key}}"
+    spec = loaded(tmp_path, place, issuer="aws", extra="    parameters: {user: rotatord}\n").specs["ours"]
+    assert spec.own_of == ("issuers.aws",)
+
+
+def test_what_lies_elsewhere_is_not(tmp_path: Path) -> None:
+    """Another file, another key, or a file of another form is nobody's but its readers'."""
+    accepted = "    policy: {max_age: 30d, unproven: {overlap: 1s}}\n"
+    for place in (
+        "{backend: files, path: secrets/other, format: raw, keys: {token: token}}",
+        "{backend: files, path: secrets/token.json, keys: {token: token}}",
+    ):
+        assert loaded(tmp_path, place, extra=TOKENS + accepted).specs["ours"].own_of == ()
+
+
+def test_parts_in_two_documents_are_refused(tmp_path: Path) -> None:
+    """They would not switch as one: for a moment we would sign with the id of one key and the secret of another."""
+    reference = "{id: {file: id}, secret: {file: secret}}"
+    home = "{backend: files, path: id, format: raw, keys: {id: access_key_id}}"
+    second = "{backend: files, path: secret, format: raw, keys: {secret: secret_access_key}}"
+    loaded(tmp_path, RAW, extra=TOKENS)
+    text = (tmp_path / "rotatord.yaml").read_text()
+    text = text.replace("{id: {file: aws.json, key: id}, secret: {file: aws.json, key: secret}}", reference)
+    text = text.replace("issuer: tokens", "issuer: aws").replace(RAW, f"{home}\n      - {second}")
+    (tmp_path / "rotatord.yaml").write_text(text.replace("scope: {permissions: [own]}", "parameters: {user: rotatord}"))
+    with pytest.raises(ConfigError, match="cannot switch as one"):
+        load(tmp_path / "rotatord.yaml")
+
+
+def test_a_home_that_is_reached_with_it_is_refused(tmp_path: Path) -> None:
+    """Were the new one bad, nobody could read the old one back."""
+    said = refused(tmp_path, "{backend: kv, path: own, keys: {token: token}}", RAW, extra=TOKENS)
+    assert "nobody could read the old one back" in said
+    assert loaded(tmp_path, RAW, "{backend: kv, path: own, keys: {token: token}}", extra=TOKENS).specs["ours"].own_of
+
+
+def test_ourselves_cannot_be_declared(tmp_path: Path) -> None:
+    """Neither as a consumer of something else, nor as somebody else."""
+    other = "{backend: files, path: other, format: raw, keys: {token: token}}"
+    said = refused(tmp_path, other, extra=TOKENS + "    consumers: [{type: rotatord}]\n")
+    assert "is not declared" in said
+    said = refused(tmp_path, RAW, extra=TOKENS + "    consumers: [{type: process, name: rotatord, pid_file: x}]\n")
+    assert "give yours another name" in said
+
+
+def test_a_reference_to_a_key_of_a_file(tmp_path: Path) -> None:
+    """A document of texts gives one of them; what is no such document, or has no such key, says so without its content."""
+    (tmp_path / "a.json").write_text('{"token": "hidden-value"}')
+    (tmp_path / "b.env").write_text("TOKEN=hidden-value\n")
+    assert references.resolve({"file": "a.json", "key": "token"}, base_dir=str(tmp_path)) == "hidden-value"
+    assert references.resolve({"file": "b.env", "key": "TOKEN"}, base_dir=str(tmp_path)) == "hidden-value"
+    with pytest.raises(NotFound, match="nothing under 'other'") as missing:
+        references.resolve({"file": "a.json", "key": "other"}, base_dir=str(tmp_path))
+    (tmp_path / "a.json").write_text('["hidden-value"]')
+    with pytest.raises(Invalid) as shapeless:
+        references.resolve({"file": "a.json", "key": "token"}, base_dir=str(tmp_path))
+    assert "hidden" not in str(missing.value) + str(shapeless.value)
+    with pytest.raises(Invalid, match="needs a file that ends in"):
+        references.resolve({"file": "plain", "key": "token"}, base_dir=str(tmp_path))
