@@ -31,6 +31,7 @@ from rotatord.model import (
     Version,
 )
 from rotatord.ops import Context
+from rotatord.pauses import Pauses
 from rotatord.ports import (
     Accepted,
     Backend,
@@ -263,7 +264,7 @@ class Outside:
             clock=SystemClock(),
             ids=ids,
             fingerprinter=FINGERPRINTER,
-            paused=lambda: "",
+            paused=Pauses(lambda: None, SystemClock().now),
             gate=GATE,
         )
 

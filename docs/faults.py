@@ -195,7 +195,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         f"{REAL}/test_operation.py::test_a_credential_changed_in_mid_rotation",
     ),
     ("person", "a bad configuration is put in place", f"{REAL}/test_daemon.py::test_a_bad_configuration_keeps_the_old_one"),
-    ("person", "a pause that nobody ends", f"{UNIT}/test_watchdog.py::test_a_pause_is_told_of_daily_until_it_ends"),
+    ("person", "a pause that nobody ends", f"{UNIT}/test_watchdog.py::test_a_pause_is_told_of_before_and_after_it_ends"),
     ("leak", "a version leaks at any moment", f"{SIM}/test_leaked_versions.py::test_a_leak_at_any_moment"),
     (
         "leak",

@@ -53,7 +53,7 @@ INCIDENTS = (
         "Microsoft, Storm-0558",
         "2023",
         "a key of 2016 still signed: rotation had been paused, and nothing watched ages",
-        "a watchdog of ages that trusts no scheduler; pauses that are told of daily; holds with an end and an owner",
+        "a watchdog of ages that trusts no scheduler; pauses and holds with an end and an owner; pauses told of daily",
         f"{OUTLIVED}::test_storm_0558",
         "signing keys, for the rest",
     ),

@@ -101,6 +101,15 @@ class HoldArguments(_Arguments):
     reason: Text = ""
 
 
+class PauseArguments(_Arguments):
+    """``until``: when the pause ends by itself, 24 hours from now unless told, 31 days at most. ``owner``: whom to ask about
+    it; who asks unless told."""
+
+    until: Moment | None = None
+    owner: Text = ""
+    reason: Text = ""
+
+
 class ResumeArguments(_Arguments):
     """``how`` the halt ends. ``consumer`` is named for skip_consumer; accept and skip_consumer need a ``reason``."""
 
@@ -183,11 +192,11 @@ VERBS = _verbs(
     Verb(
         name="pause",
         right=Right.POLICY,
-        schema=ReasonOptional,
-        help="Start no rotation anywhere until unpaused.",
+        schema=PauseArguments,
+        help="Start no rotation anywhere, and let nothing die, until a given time (24 hours unless told).",
         installation=True,
     ),
-    Verb(name="unpause", right=Right.POLICY, schema=ReasonOptional, help="End the pause.", installation=True),
+    Verb(name="unpause", right=Right.POLICY, schema=ReasonOptional, help="End the pause before its time.", installation=True),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from rotatord import __version__, apply, identity, react
+from rotatord import __version__, apply, identity, pauses, react
 from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
 from rotatord.api.service import Finding
@@ -21,7 +21,7 @@ from rotatord.budget import Budgets
 from rotatord.chores import Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, limits_of, load, stamp, surroundings
-from rotatord.engine import Engine, paused
+from rotatord.engine import Engine
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
 from rotatord.gates import GATE
@@ -97,7 +97,7 @@ class Daemon:
             clock=self.replicas.clock(self.clock),
             ids=self.ids,
             fingerprinter=fingerprinter,
-            paused=paused(self.journal),
+            paused=pauses.live(self.journal, self.clock.now),
             rekeyed=identity.rekeyed(self.journal, fingerprinter),
             gate=GATE,
         )

@@ -21,7 +21,6 @@ SHORTEST_SLEEP = 0.01
 JOURNAL_AWAY_SLEEP = 1.0
 DRAIN_SECONDS = 20.0
 READ_ONLY = "read_only"
-PAUSED = "paused"
 SURVEY_LIMIT = 1000
 SURVEY_PAGE = 50
 SURVEY_SECONDS = 1.5  # rotations in flight go on within three seconds of a start
@@ -289,13 +288,3 @@ class Engine:
 def issuer_of(record: Record) -> str:
     """Whose budget work on this record uses."""
     return record.rotation.plan.issuer if record.rotation is not None else record.spec.issuer
-
-
-def paused(journal: Journal) -> Callable[[], str]:
-    """Why the installation is paused, read live; "" when it is not."""
-
-    def why() -> str:
-        words = journal.fact(PAUSED)
-        return f"the installation is paused: {words}" if words else ""
-
-    return why

@@ -252,12 +252,12 @@ def no_hold(ctx: Context, record: Record) -> Found:
             detail = f"held by {hold.owner} until {hold.until.isoformat()}: {hold.reason}"
             found.append(_evidence(ctx, "no_hold", hold.owner, Verdict.WAIT, detail))
     urgent = rotation.reason is Reason.COMPROMISED
-    if (why := ctx.paused()) and urgent:
-        found.append(
-            _evidence(ctx, "no_hold", "installation", Verdict.PASS, f"compromised: bypassed ({why})", {"override": True})
-        )
-    elif why:
-        found.append(_evidence(ctx, "no_hold", "installation", Verdict.WAIT, why))
+    pause = ctx.paused()
+    if pause is not None and urgent:
+        detail = f"compromised: bypassed ({pause.why})"
+        found.append(_evidence(ctx, "no_hold", "installation", Verdict.PASS, detail, {"override": True}))
+    elif pause is not None:
+        found.append(_evidence(ctx, "no_hold", "installation", Verdict.WAIT, pause.why))
     return found or [_evidence(ctx, "no_hold", "holds", Verdict.PASS, "nobody holds it")]
     yield  # a generator, like every check
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from rotatord.clock import Clock
 from rotatord.errors import Invalid, RotatordError
 from rotatord.model import Event, Notice, Record, Rotation
 from rotatord.ops import Call
-from rotatord.ports import Journal, Lease
+from rotatord.ports import NOTHING, Journal, Lease
 from rotatord.telemetry import Telemetry
 
 MARGIN_SECONDS = 1.0
@@ -97,9 +97,16 @@ class Hands:
             self.leased.shorten(lease)
             self._telemetry.call(port, call.issuer, method, self._clock.monotonic() - started, outcome)
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         """Store, then tell whoever listens."""
-        stored = self._journal.commit(self.leased.lasts(lease, 0.0), record, events, notices)
+        stored = self._journal.commit(self.leased.lasts(lease, 0.0), record, events, notices, given)
         for event in events:
             self._heard(event)
         self._time(stored)

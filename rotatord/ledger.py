@@ -93,8 +93,8 @@ def _blocked(ctx: Context, record: Record, debt: Debt) -> str:
         if hold is not None:
             return f"held by {hold.owner} until {hold.until.isoformat()}"
         leaked = any(moves.compromised(record, owed.version) for owed in debt.owed)
-        if (why := ctx.paused()) and not leaked:
-            return why
+        if (pause := ctx.paused()) is not None and not leaked:
+            return pause.why
         if any(_in_use(record, owed, now) for owed in debt.owed) and not _left_since(record, debt):
             return "no rotation or repair has proven yet that its consumers left it; `repair` does"
     rotation = record.rotation

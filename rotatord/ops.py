@@ -8,7 +8,7 @@ line of test code in the units themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from rotatord.clock import Clock, Ids, Instant, elapsed
 from rotatord.errors import OutsideError
 from rotatord.model import Destination, Event, JsonMap, Marker, Notice, Record, Rotation, Slot, Spec, Version
-from rotatord.ports import Backend, Consumer, Health, Held, Issuer, Plugins
+from rotatord.pauses import Pauses
+from rotatord.ports import NOTHING, Backend, Consumer, Health, Held, Issuer, Plugins
 from rotatord.replacing import replace
 from rotatord.secret import Fingerprinter, Secret
 
@@ -34,11 +35,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One transaction of the journal; the answer is the stored record."""
+    """One transaction of the journal; the answer is the stored record. ``given``: facts that must still be as they were
+    read."""
 
     record: Record
     events: tuple[Event, ...] = ()
     notices: tuple[Notice, ...] = ()
+    given: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Context:
     clock: Clock
     ids: Ids
     fingerprinter: Fingerprinter
-    paused: Callable[[], str]  # why nothing new may start or die, or ""
+    paused: Pauses  # while nothing new may start or die
     rekeyed: bool = False  # the fingerprint key was replaced: what it cannot compare any more is known by its marker
     gate: Any = None  # gates.Gate; typed there to keep this module free of it
     actor: str = "rotatord"
@@ -152,9 +155,11 @@ def with_rotation(record: Record, **changes: Any) -> Record:
     return replace(record, rotation=replace(open_rotation(record), **changes))
 
 
-def commit(record: Record, *events: Event, notices: tuple[Notice, ...] = ()) -> Generator[Op, Any, Record]:
+def commit(
+    record: Record, *events: Event, notices: tuple[Notice, ...] = (), given: Mapping[str, str | None] = NOTHING
+) -> Generator[Op, Any, Record]:
     """Store the record; returns it as stored."""
-    stored: Record = yield Commit(record, events, notices)
+    stored: Record = yield Commit(record, events, notices, given)
     return stored
 
 

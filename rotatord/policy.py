@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rotatord import windows
-from rotatord.model import JsonMap, Policy, Reason, Record, Standing, Version, digest_of
+from rotatord.model import JsonMap, Pause, Policy, Reason, Record, Standing, Version, digest_of
 
 NEVER = "never"
 # Without renew_before a version is replaced when a third of its life is left, as certificates commonly are.
@@ -59,8 +59,8 @@ class _Found:
 Check = Callable[[Record, datetime], _Found | None]
 
 
-def due(record: Record, now: datetime, *, freeze: str = "") -> Due:
-    """Why and when the next rotation of a credential starts. ``freeze``: words of a freeze in force over all, or ""."""
+def due(record: Record, now: datetime, *, freeze: Pause | None = None) -> Due:
+    """Why and when the next rotation of a credential starts. ``freeze``: the pause in force over all."""
     found = _first_due(record, now)
     if found is None:
         why = "nothing ever makes it due: no max_age, no renew_before, and its version does not expire"
@@ -78,7 +78,7 @@ def due(record: Record, now: datetime, *, freeze: str = "") -> Due:
     )
 
 
-def forecast(record: Record, now: datetime, *, freeze: str = "") -> tuple[str, ...]:
+def forecast(record: Record, now: datetime, *, freeze: Pause | None = None) -> tuple[str, ...]:
     """What will go wrong if nothing changes, days ahead; each a sentence."""
     return due(record, now, freeze=freeze).warnings
 
@@ -219,7 +219,7 @@ def _last_stretch(policy: Policy, version: Version) -> timedelta:
 # --- what holds it up ----------------------------------------------------------------------------------------------
 
 
-def _held_up(record: Record, found: _Found, now: datetime, freeze: str) -> tuple[datetime | None, str | None]:
+def _held_up(record: Record, found: _Found, now: datetime, freeze: Pause | None) -> tuple[datetime | None, str | None]:
     """When it may start (None: not by itself) and what holds it up until then."""
     untouched = UNTOUCHED.get(record.standing)
     if untouched is not None:
@@ -233,8 +233,11 @@ def _held_up(record: Record, found: _Found, now: datetime, freeze: str) -> tuple
             f"held by {hold.owner} until {_at(hold.until)}" + (f": {hold.reason}" if hold.reason else ""),
         )
     emergency, person = found.reason is Reason.COMPROMISED, found.check == "manual"
-    if freeze and not emergency:
-        return None, freeze
+    if freeze is not None and not emergency:
+        if freeze.until is None:
+            return None, freeze.why
+        if freeze.until > earliest:
+            earliest, words = freeze.until, freeze.why
     last_chance = found.reason is Reason.EXPIRING and record.held_for_person.startswith(FAILURE_RATE)
     if record.held_for_person and not (emergency or person or last_chance):
         return None, record.held_for_person
@@ -332,4 +335,4 @@ def _in_order(value: Any) -> Any:
 
 
 def _at(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+    return moment.astimezone(UTC).isoformat(" ", "minutes")[:16] + "Z"

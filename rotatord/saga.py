@@ -26,7 +26,7 @@ from rotatord.machine import Step
 from rotatord.model import Event, Notice, Record, Standing, Trouble
 from rotatord.ops import Call, Commit, Context, Done, Failed, Result, Stop, Unit, Wait, open_rotation
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import Journal, Lease
+from rotatord.ports import NOTHING, Journal, Lease
 from rotatord.replacing import replace
 from rotatord.steps.adopt import adopt, rebuild
 from rotatord.steps.authorise import authorise
@@ -62,8 +62,15 @@ class Hands(Protocol):
         """Make an outside call under this lease. Raises LeaseLost rather than start one that could outlive it."""
         ...
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
-        """Store."""
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
+        """Store, unless a fact of ``given`` is another one by now. Raises StaleSequence then."""
         ...
 
 
@@ -219,15 +226,23 @@ class Saga:
                 return result
             answer, error = None, None
             if isinstance(op, Commit):
-                answer = self._store(lease, op.record, op.events, op.notices)
+                answer = self._store(lease, op.record, op.events, op.notices, op.given)
                 continue
             try:
                 answer = self._hands.call(lease, op)
             except OutsideError as failure:
                 error = failure
 
-    def _store(self, lease: Lease, record: Record, events: tuple[Event, ...] = (), notices: tuple[Notice, ...] = ()) -> Record:
-        return self._hands.commit(lease, replace(record, due_at=next_due(record, self._ctx.now())), events, notices)
+    def _store(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...] = (),
+        notices: tuple[Notice, ...] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
+        record = replace(record, due_at=next_due(record, self._ctx.now()))
+        return self._hands.commit(lease, record, events, notices, given)
 
     # --- what a result means -------------------------------------------------------------------------------------
 

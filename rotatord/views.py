@@ -15,7 +15,7 @@ from rotatord import policy, principals
 from rotatord.clock import Instant
 from rotatord.durations import spell
 from rotatord.machine import TABLE, Place, Row
-from rotatord.model import Debt, JsonMap, Owing, Record, Rotation, Standing, State, Version, Way
+from rotatord.model import Debt, JsonMap, Owing, Pause, Record, Rotation, Standing, State, Version, Way
 
 STATUS_SCHEMA = "rotatord.status/v1"
 PLAN_SCHEMA = "rotatord.plan/v1"
@@ -63,11 +63,6 @@ STATUS_FIELDS: dict[str, str] = {
     "owner": "as declared",
     "policy": "its name",
 }
-
-
-def freeze_of(paused: str) -> str:
-    """What a pause of the installation means to each credential; empty when there is none."""
-    return f"the installation is paused: {paused}" if paused else ""
 
 
 def plain(value: Any) -> Any:
@@ -137,8 +132,8 @@ def owed(ledger: Iterable[Debt]) -> int:
     return sum(item.owing is not Owing.DEAD for debt in ledger for item in debt.owed)
 
 
-def status(record: Record, now: datetime, freeze: str = "") -> JsonMap:
-    """One credential of ``rotatord.status/v1``. ``freeze``: words of a pause over all, or ""."""
+def status(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMap:
+    """One credential of ``rotatord.status/v1``. ``freeze``: the pause in force over all."""
     rotation, current = record.rotation, record.current
     due = policy.due(record, now, freeze=freeze)
     return {
@@ -261,9 +256,8 @@ def cannot_tell(record: Record) -> list[str]:
     return found
 
 
-def status_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
-    """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused."""
-    freeze = freeze_of(installation.get("paused", ""))
+def status_page(records: Sequence[Record], now: datetime, installation: JsonMap, freeze: Pause | None = None) -> JsonMap:
+    """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused, pause."""
     return {
         "schema": STATUS_SCHEMA,
         "at": plain(now),
@@ -272,7 +266,7 @@ def status_page(records: Sequence[Record], now: datetime, installation: JsonMap)
     }
 
 
-def plan(record: Record, now: datetime, freeze: str = "") -> JsonMap:
+def plan(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMap:
     """What happens next to one credential and when: one row of ``rotatord.plan/v1``."""
     due = policy.due(record, now, freeze=freeze)
     rotation = record.rotation
@@ -318,9 +312,8 @@ def _notes(record: Record) -> list[str]:
     return notes
 
 
-def plan_page(records: Sequence[Record], now: datetime, installation: JsonMap) -> JsonMap:
+def plan_page(records: Sequence[Record], now: datetime, installation: JsonMap, freeze: Pause | None = None) -> JsonMap:
     """``rotatord.plan/v1``: what is next first; what nothing makes due comes last."""
-    freeze = freeze_of(installation.get("paused", ""))
     rows = [plan(record, now, freeze) for record in records]
     rows.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
     return {"schema": PLAN_SCHEMA, "at": plain(now), **installation, "credentials": rows}

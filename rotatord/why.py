@@ -11,7 +11,7 @@ from datetime import datetime
 from rotatord import policy, views
 from rotatord.commands import Command, parse
 from rotatord.errors import Refused
-from rotatord.model import Debt, Event, JsonMap, Record, Rotation, Standing, Version
+from rotatord.model import Debt, Event, JsonMap, Pause, Record, Rotation, Standing, Version
 from rotatord.ports import Amendment
 from rotatord.views import plain
 
@@ -43,9 +43,9 @@ _DRIFTED = {
 Attempt = Callable[[Record, Command], Amendment]
 
 
-def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event] = (), freeze: str = "") -> JsonMap:
+def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event] = (), freeze: Pause | None = None) -> JsonMap:
     """``rotatord.why/v1``. ``attempt`` says what a command would make of the record, or raises Refused.
-    ``freeze``: words of a pause over all, or ""."""
+    ``freeze``: the pause in force over all."""
     due = policy.due(record, now, freeze=freeze)
     return {
         "schema": WHY_SCHEMA,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rotatord import policy, principals
-from rotatord.model import Debt, Grant, LeakMark, Reason, Record, Rotation, Standing, Version, Way
+from rotatord.model import Debt, Grant, LeakMark, Pause, Reason, Record, Rotation, Standing, Version, Way
 
 LOOK_AGAIN = timedelta(minutes=5)  # at something that is due but blocked for an unknown time
 
@@ -47,7 +47,7 @@ class Work:
     due: policy.Due | None = None
 
 
-def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: str = "") -> Work | None:
+def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: Pause | None = None) -> Work | None:
     """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
     with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds."""
     if _troubled(record, Kind.INSPECT, now):  # a version is prolonged all the same: that touches no destination
@@ -85,7 +85,7 @@ def _asked(record: Record, *, read_only: bool) -> Work | None:
     return Work(kind)
 
 
-def _contain(record: Record, now: datetime, freeze: str) -> Work | None:
+def _contain(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     mark = next((mark for mark in record.leaks if mark.contain and mark.contained_at is None), None)
     return Work(Kind.CONTAIN, mark=mark) if mark is not None and not _troubled(record, Kind.CONTAIN, now) else None
 
@@ -96,7 +96,7 @@ def _versions(record: Record) -> list[Version]:
     return [version for version in (record.current, new) if version is not None]
 
 
-def _renew(record: Record, now: datetime, freeze: str) -> Work | None:
+def _renew(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     if record.standing is Standing.RETIRED or _troubled(record, Kind.RENEW, now):
         return None
     due = [version for version in _versions(record) if version.renew_at is not None and version.renew_at <= now]
@@ -118,7 +118,7 @@ def _step_due(record: Record, now: datetime) -> Rotation | None:
     return rotation
 
 
-def _turn(record: Record, now: datetime, freeze: str) -> Work | None:
+def _turn(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     """Ledger and step in turns, so that neither starves the other."""
     debt, step = _ledger_due(record, now), _step_due(record, now)
     if record.rotation is not None and record.rotation.way is Way.REPAIR:
@@ -135,7 +135,7 @@ def _ends_repair(repair: Rotation, due: policy.Due) -> bool:
     return repair.halt is not None or due.reason in {Reason.COMPROMISED, Reason.EXPIRING, Reason.DUE}
 
 
-def _rescope(record: Record, now: datetime, freeze: str) -> Work | None:
+def _rescope(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     """A principal that may do more than its living versions need is narrowed."""
     grant = principals.stale(record)
     if freeze or grant is None or (grant.due_at is not None and grant.due_at > now):
@@ -143,14 +143,14 @@ def _rescope(record: Record, now: datetime, freeze: str) -> Work | None:
     return Work(Kind.RESCOPE, grant=grant)
 
 
-def _plan(record: Record, now: datetime, freeze: str) -> Work | None:
+def _plan(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     if record.rotation is not None or record.standing is not Standing.MANAGED:
         return None
     due = policy.due(record, now, freeze=freeze)
     return Work(Kind.PLAN, due=due) if due.now else None
 
 
-def _repair(record: Record, now: datetime, freeze: str) -> Work | None:
+def _repair(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     if freeze:
         return None
     if record.rotation is not None or record.current is None or record.standing is not Standing.MANAGED:
@@ -168,7 +168,7 @@ def _foreign(what: str) -> bool:
     return what not in {"missing", "ours_older"}
 
 
-def _alarm(record: Record, now: datetime, freeze: str) -> Work | None:
+def _alarm(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     mark = next((mark for mark in record.leaks if not mark.told and mark.deadline <= now), None)
     if mark is not None:
         return Work(Kind.ALARM, mark=mark)
@@ -252,7 +252,7 @@ def _plan_at(record: Record, now: datetime) -> datetime | None:
 
 
 def _repair_at(record: Record, now: datetime) -> datetime | None:
-    return now if _repair(record, now, "") is not None else None
+    return now if _repair(record, now, None) is not None else None
 
 
 def _alarm_at(record: Record, now: datetime) -> datetime | None:

@@ -10,12 +10,12 @@ from rotatord.api.service import Facts, Finding, Stray
 from rotatord.clock import Clock, Ids
 from rotatord.commands import Command
 from rotatord.errors import JournalError, Refused
-from rotatord.model import Event, Record
+from rotatord.model import Event, Pause, Record
+from rotatord.pauses import LONGEST, PAUSED, USUAL, live, text_of
 from rotatord.ports import Amendment, Journal
 
 Accept = Callable[[Record, Command, datetime, Ids], Amendment]
 
-PAUSED = "paused"  # fact: who paused the installation, when and why
 READ_ONLY = "read_only"  # fact: why nothing is written outside
 INSTALLATION = "installation"  # fact: this deployment's identity
 PROBED = "probed_at"  # fact: when readiness last proved that the journal can be written
@@ -72,16 +72,19 @@ class JournalService:
         self.metrics = metrics
         self._probe = threading.Lock()
         self._probed: datetime | None = None
+        self._pauses = live(journal, clock.now)
 
     def now(self) -> datetime:
         return self._clock.now()
 
     def facts(self) -> Facts:
+        pause = self._pauses()
         return Facts(
             installation=self._journal.fact(INSTALLATION) or "",
             version=self._version,
             read_only=self._journal.fact(READ_ONLY) or "",
-            paused=self._journal.fact(PAUSED) or "",
+            paused=pause.words if pause else "",
+            pause=pause,
         )
 
     def names(self) -> Sequence[str]:
@@ -102,7 +105,7 @@ class JournalService:
             record = self._journal.amend(command.credential, lambda record: self._accept(record, command, now, self._ids))
         else:
             record = None
-            self._pause(command)
+            {"pause": self._pause, "unpause": self._unpause}[command.verb](command)
         self._wake()
         return record
 
@@ -136,19 +139,28 @@ class JournalService:
             self._probed = now
 
     def _pause(self, command: Command) -> None:
-        now = self._clock.now()
-        reason = command.arguments.get("reason", "")
-        paused = command.verb == "pause"
-        if not paused and self._journal.fact(PAUSED) is None:
+        now, wish = self._clock.now(), command.arguments
+        until = wish["until"] or now + USUAL
+        if until <= now:
+            raise Refused(f"the pause would have ended already, at {until.isoformat()}")
+        if until > now + LONGEST:
+            raise Refused(f"a pause lasts {LONGEST.days} days at most: nothing is rotated while it does; pause anew by then")
+        pause = Pause(owner=wish["owner"] or command.actor, until=until, reason=wish["reason"], actor=command.actor, at=now)
+        self._journal.set_fact(PAUSED, text_of(pause), [self._told(command, until=until.isoformat(), owner=pause.owner)])
+
+    def _unpause(self, command: Command) -> None:
+        if self._pauses() is None:
             raise Refused("the installation is not paused")
-        event = Event(
+        self._journal.set_fact(PAUSED, None, [self._told(command)])
+
+    def _told(self, command: Command, **facts: str) -> Event:
+        return Event(
             id=self._ids.new("evt"),
-            time=now,
+            time=self._clock.now(),
             actor=command.actor,
             action=command.verb,
             credential="",
             outcome="done",
-            reason=reason,
+            reason=command.arguments["reason"],
+            evidence=facts,
         )
-        words = f"by {command.actor} at {now.isoformat(timespec='seconds')}" + (f": {reason}" if reason else "")
-        self._journal.set_fact(PAUSED, words if paused else None, [event])

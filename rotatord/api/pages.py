@@ -9,7 +9,7 @@ from rotatord import views
 from rotatord.api.service import Service
 from rotatord.errors import Refused, RotatordError
 from rotatord.model import Event, JsonMap, Record, Standing
-from rotatord.views import freeze_of, plain
+from rotatord.views import plain
 from rotatord.why import why
 
 EVENTS_SCHEMA = "rotatord.events/v1"
@@ -39,19 +39,22 @@ def known(service: Service, name: str) -> Record:
 def status(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
     """A page of ``rotatord.status/v1``; ``next`` is where the next page starts, None on the last."""
     page = service.records(after=after, limit=limit)
-    body = views.status_page(page, service.now(), plain(service.facts()))
+    facts = service.facts()
+    body = views.status_page(page, service.now(), plain(facts), facts.pause)
     return body | {"next": page[-1].name if len(page) == limit else None}
 
 
 def credential(service: Service, name: str) -> JsonMap:
     """``rotatord.status/v1`` with one credential. Raises UnknownNameError."""
-    return views.status_page([known(service, name)], service.now(), plain(service.facts())) | {"next": None}
+    record, facts = known(service, name), service.facts()
+    return views.status_page([record], service.now(), plain(facts), facts.pause) | {"next": None}
 
 
 def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
     """A page of ``rotatord.plan/v1``, by name like ``status``; within a page what is next comes first."""
     page = service.records(after=after, limit=limit)
-    body = views.plan_page(page, service.now(), plain(service.facts()))
+    facts = service.facts()
+    body = views.plan_page(page, service.now(), plain(facts), facts.pause)
     return body | {"next": page[-1].name if len(page) == limit else None}
 
 
@@ -59,8 +62,8 @@ def explain(service: Service, name: str) -> JsonMap:
     """``rotatord.why/v1``. Raises UnknownNameError."""
     record = known(service, name)
     facts = service.facts()
-    found = why(record, service.now(), service.attempt, history(service, record), freeze_of(facts.paused))
-    return found | {"read_only": facts.read_only, "paused": facts.paused}
+    found = why(record, service.now(), service.attempt, history(service, record), facts.pause)
+    return found | {"read_only": facts.read_only, "paused": facts.paused, "pause": plain(facts.pause)}
 
 
 def events(service: Service, name: str | None, *, after: int = 0, limit: int = 500, tail: int | None = None) -> JsonMap:

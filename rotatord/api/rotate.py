@@ -11,7 +11,6 @@ from rotatord.api.service import Service
 from rotatord.commands import parse
 from rotatord.errors import Refused
 from rotatord.model import JsonMap, Record, Standing
-from rotatord.views import freeze_of
 
 OUTCOMES_SCHEMA = "rotatord.outcomes/v1"
 _PAGE = 500
@@ -85,5 +84,5 @@ def _held(service: Service, record: Record | None) -> str:
     """What keeps it from beginning now, such as a pause or somebody's hold, so that nobody waits for it unknowing."""
     if record is None or record.rotation is not None:
         return ""
-    blocked = policy.due(record, service.now(), freeze=freeze_of(service.facts().paused)).blocked_by
+    blocked = policy.due(record, service.now(), freeze=service.facts().pause).blocked_by
     return f"; but {blocked}" if blocked else ""

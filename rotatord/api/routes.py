@@ -135,7 +135,8 @@ def _asking_routes(app: FastAPI, service: Service) -> None:
     def ask_all(request: Request, verb: str, arguments: dict[str, Any] | None = None) -> JSONResponse:
         actor = allowed(request, verb, arguments or {})
         service.request(parse(verb, "", actor.name, arguments or {}))
-        return JSONResponse({"schema": COMMAND_SCHEMA, "verb": verb, "accepted": True}, 202)
+        facts = {"schema": COMMAND_SCHEMA, "verb": verb, "accepted": True}
+        return JSONResponse(facts | {"pause": views.plain(service.facts().pause)}, 202)
 
 
 def allowed(request: Request, verb: str, arguments: JsonMap) -> Actor:

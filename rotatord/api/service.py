@@ -8,18 +8,20 @@ from datetime import datetime
 from typing import Protocol
 
 from rotatord.commands import Command
-from rotatord.model import Event, Record
+from rotatord.model import Event, Pause, Record
 from rotatord.ports import Amendment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What holds for the whole installation. ``read_only`` and ``paused`` say why; empty: they are not."""
+    """What holds for the whole installation. ``read_only`` and ``paused`` say why; empty: they are not. ``pause``: the same
+    in parts."""
 
     installation: str
     version: str
     read_only: str = ""
     paused: str = ""
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,14 +91,28 @@ def _watch(client: Client, accepted: list[JsonMap], patience: float | None) -> b
     return all(watch.outcome == "completed" for watch in following.watches.values())
 
 
-def pause(context: typer.Context, reason: Reason = "") -> None:
-    """Start no rotation anywhere until unpaused; what is under way comes to a safe place."""
-    _ask_all(context, "pause", {"reason": reason})
-    line("paused")
+def pause(
+    context: typer.Context,
+    until: Annotated[
+        str,
+        typer.Option(
+            "--until",
+            metavar="TIME",
+            help="When it ends: a time such as 2030-01-31T09:00Z, or a length such as 3d; 24h unless told, 31d at most.",
+        ),
+    ] = "",
+    owner: Annotated[str, typer.Option("--owner", metavar="NAME", help="Whom to ask about it; else who asks.")] = "",
+    reason: Reason = "",
+) -> None:
+    """Start no rotation anywhere, and let nothing die, until a given time; what is under way comes to a safe place."""
+    wish = {"until": _moment(until) if until else None, "owner": owner, "reason": reason}
+    kept = _ask_all(context, "pause", wish)["pause"]
+    usual = "" if until else " (24 hours: no --until was given)"
+    line(printable(f"paused until {kept['until']}{usual}, by {kept['owner']}; it ends by itself, or with `rotatord unpause`"))
 
 
 def unpause(context: typer.Context, reason: Reason = "") -> None:
-    """End the pause."""
+    """End the pause before its time."""
     _ask_all(context, "unpause", {"reason": reason})
     line("unpaused")
 
@@ -219,8 +233,8 @@ def _ask(context: typer.Context, verb: str, name: str, arguments: JsonMap) -> No
     line(printable(f"{name}: {verb} asked for{state}"))
 
 
-def _ask_all(context: typer.Context, verb: str, arguments: JsonMap) -> None:
-    Client(place_of(context)).post(f"/v1/installation/commands/{verb}", arguments)
+def _ask_all(context: typer.Context, verb: str, arguments: JsonMap) -> JsonMap:
+    return Client(place_of(context)).post(f"/v1/installation/commands/{verb}", arguments)
 
 
 def _moment(text: str) -> str:

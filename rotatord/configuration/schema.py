@@ -32,7 +32,7 @@ from rotatord.model import Window
 CREDENTIALS = "credentials"
 OWN_CONSUMER_KEYS = frozenset({"type", "name", "health", "refresh_within", "wave", "copies"})
 OWN_DESTINATION_KEYS = frozenset({"backend", "keys", "version_key", "wave"})
-NOTICE_KINDS = ("halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only")
+NOTICE_KINDS = ("halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only", "paused")
 
 
 class WindowSection(Section):
@@ -236,8 +236,8 @@ class WebhookSection(OutgoingSettings):
         description="reference to the signing secret; several, separated by white space, all sign",
         examples=[{"file": "/run/secrets/webhook"}],
     )
-    kinds: list[Literal["halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only"]] = Field(
-        default=[], description="which notices; all where not given", examples=[["halted", "expiring"]]
+    kinds: list[Literal["halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only", "paused"]] = (
+        Field(default=[], description="which notices; all where not given", examples=[["halted", "expiring"]])
     )
 
 

@@ -24,7 +24,7 @@ from rotatord.views import plain
 log = logging.getLogger(__name__)
 
 SCHEMA = "rotatord.notice/v1"
-KINDS = frozenset({"halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only"})
+KINDS = frozenset({"halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only", "paused"})
 _BATCH = 50
 _ROUND_SECONDS = 20.0
 _GONE = 410  # the receiver says that it does not want any more

@@ -6,7 +6,7 @@ It stores the same texts as the SQL journal, so that what cannot be stored there
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
 from rotatord.journal.leases import Leases
 from rotatord.journal.row import NO_TIME, Row, micros, moment, row_of
 from rotatord.model import Event, Notice, Record
-from rotatord.ports import Amendment, Lease
+from rotatord.ports import NOTHING, Amendment, Lease
 
 
 @dataclass(slots=True)
@@ -91,13 +91,23 @@ class MemoryJournal:
 
     # --- records ---
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         if record.name != lease.name:
             raise ValueError(f"a lease of {lease.name} cannot commit {record.name}")
         with self._opened():
             self._leases.check(lease)
             if self._rows[record.name].seq != record.seq:
                 raise StaleSequence(f"{record.name} was changed since sequence {record.seq}")
+            for key, value in given.items():
+                if self._facts.get(key) != value:
+                    raise StaleSequence(f"{key} was changed since it was read")
             return self._store(Amendment(record=record, events=tuple(events), notices=tuple(notices)), record.seq + 1)
 
     def amend(self, name: str, change: Callable[[Record], Amendment | None]) -> Record:

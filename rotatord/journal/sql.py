@@ -17,7 +17,7 @@ from rotatord.journal.row import NO_TIME, micros, moment, row_of
 from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction, Writer, Written
 from rotatord.model import Event, Notice, Record
-from rotatord.ports import Amendment, Lease
+from rotatord.ports import NOTHING, Amendment, Lease
 
 T = TypeVar("T")
 
@@ -95,7 +95,14 @@ class SqlJournal:
 
     # --- records ---
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         if record.name != lease.name:
             raise ValueError(f"a lease of {lease.name} cannot commit {record.name}")
         stored = replace(record, seq=record.seq + 1)
@@ -103,6 +110,10 @@ class SqlJournal:
 
         def work(transaction: Transaction) -> Record:
             self._leasing.check(transaction, lease)
+            for key, value in given.items():
+                found = transaction.rows(self._statements.fact, {"key": key})
+                if (str(found[0][0]) if found else None) != value:
+                    raise StaleSequence(f"{key} was changed since it was read")
             _update(transaction, values, body, expected=record.seq)
             transaction.store(written)
             return stored

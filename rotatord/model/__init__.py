@@ -85,6 +85,9 @@ from rotatord.model.record import (
     OwedVersion as OwedVersion,
 )
 from rotatord.model.record import (
+    Pause as Pause,
+)
+from rotatord.model.record import (
     Record as Record,
 )
 from rotatord.model.record import (

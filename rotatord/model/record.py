@@ -61,6 +61,30 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A person's stop of the whole installation. No end: an earlier version wrote it, and only `unpause` ends it."""
+
+    owner: str  # whom to ask about it
+    until: datetime | None
+    reason: str = ""
+    actor: str = ""  # who asked for it
+    at: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """Until when, by whom and why."""
+        if self.until is None:
+            return f"{self.reason} (without an end)"
+        by = self.owner if self.owner == self.actor else f"{self.owner} (asked by {self.actor})"
+        return f"until {self.until:%Y-%m-%d %H:%MZ} by {by}" + (f": {self.reason}" if self.reason else "")
+
+    @property
+    def why(self) -> str:
+        """What it means to a credential."""
+        return f"the installation is paused {self.words}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeakMark:
     """A version known to be compromised."""
 
@@ -147,7 +171,7 @@ class Notice:
     """A message for people, delivered at least once."""
 
     id: str
-    kind: str  # halted | rolled_back | expiring | overdue | strays | drift | leaked | read_only
+    kind: str  # halted | rolled_back | expiring | overdue | strays | drift | leaked | read_only | paused
     credential: str
     text: str
     at: datetime

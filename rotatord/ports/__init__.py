@@ -92,6 +92,9 @@ from rotatord.ports.issuer import (
     Traits as Traits,
 )
 from rotatord.ports.journal import (
+    NOTHING as NOTHING,
+)
+from rotatord.ports.journal import (
     Amendment as Amendment,
 )
 from rotatord.ports.journal import (
@@ -102,9 +105,6 @@ from rotatord.ports.journal import (
 )
 from rotatord.ports.journal import (
     Shared as Shared,
-)
-from rotatord.ports.plugins import (
-    Factory as Factory,
 )
 from rotatord.ports.own import (
     Empowered as Empowered,
@@ -120,6 +120,9 @@ from rotatord.ports.own import (
 )
 from rotatord.ports.own import (
     TellsOwnLife as TellsOwnLife,
+)
+from rotatord.ports.plugins import (
+    Factory as Factory,
 )
 from rotatord.ports.plugins import (
     Plugins as Plugins,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from rotatord.clock import Clock
 from rotatord.model import Event, Notice, Record
+
+NOTHING: Mapping[str, str | None] = MappingProxyType({})  # that a commit is conditional on beside its record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +66,17 @@ class Journal(Protocol):
         """Give the lease back; harmless when it is lost already."""
         ...
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         """Store ``record`` if the stored sequence is still ``record.seq`` and the lease is held; returns it with
-        ``seq + 1``. Raises StaleSequence or LeaseLost, and then nothing at all is stored."""
+        ``seq + 1``. ``given``: facts as they were read, None for one that was not there; nobody may have changed one of
+        them. Raises StaleSequence or LeaseLost, and then nothing at all is stored."""
         ...
 
     def amend(self, name: str, change: Callable[[Record], Amendment | None]) -> Record:
@@ -138,6 +149,13 @@ class Shared(Protocol):
         telling them."""
         ...
 
+    def alive(self) -> Collection[str]:
+        """The owners of all processes that are alive, as of now; ``owner`` is this one's."""
+        ...
+
+    @property
+    def owner(self) -> str: ...
+
     def watch(self, heard: Callable[[int], None]) -> None:
         """From now on call ``heard``, with the number of processes alive, when something may have become due by what
         another did, when another's lease ran out, and when that number changes. From a thread of the journal's own."""
@@ -149,13 +167,6 @@ class Shared(Protocol):
         ...
 
     def alone(self, what: str) -> AbstractContextManager[None]:
-    def alive(self) -> Collection[str]:
-        """The owners of all processes that are alive, as of now; ``owner`` is this one's."""
-        ...
-
-    @property
-    def owner(self) -> str: ...
-
         """Keep every other process out of the same, waiting for one that is in. Raises JournalUnavailable."""
         ...
 

@@ -1,7 +1,8 @@
 """authorise: wait for the overlap, suspend the base where that can be undone, read everything again, and decide.
 
 The commit at the end is the pivot: after it the base is in the ledger and there is only forward. It is conditional on the
-sequence number that was read, so a hold, a rollback or a leak mark that was accepted before it wins.
+sequence number that was read, and on the pause that was: a hold, a rollback, a leak mark or a pause that was accepted before
+it wins.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
     """From ``verified`` to ``completed``; stays verified, never revokes silently, while anything is missing."""
     gate: Gate = ctx.gate
     record = agreed(ctx, (yield from _timed(ctx, record)))
+    unpaused = ctx.paused.given()  # before the gate asks for it: whoever pauses from here on is heard, by the next gate
     evidence = yield from evaluate(ctx, record, gate.authorise)
     result = verdict(evidence)
     rotation = open_rotation(record)
@@ -70,7 +72,7 @@ def authorise(ctx: Context, record: Record) -> Unit:
     )
     ended = ctx.event(record, "rotation.completed", "done", rotation.new)
     forced = "" if result is Verdict.PASS else why
-    record = yield from commit(moves.complete(record, traits, ctx.now(), forced=forced), event, ended)
+    record = yield from commit(moves.complete(record, traits, ctx.now(), forced=forced), event, ended, given=unpaused)
     return Done(record)
 
 

@@ -22,8 +22,8 @@ CONSUMER_WAIT_SECONDS = 15.0
 def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record | Wait | Failed | Stop]:
     """The record to go on with (whether the base was healthy is noted in it), or why not."""
     rotation = open_rotation(record)
-    if (why := ctx.paused()) and rotation.reason is not Reason.COMPROMISED:
-        return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
+    if (pause := ctx.paused()) is not None and rotation.reason is not Reason.COMPROMISED:
+        return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), pause.why)
     problems: list[str] = []
     if isinstance(issuer, Preflight):
         look = issuer.preflight

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from rotatord import pauses
 from rotatord.clock import Instant
-from rotatord.engine import PAUSED, READ_ONLY
+from rotatord.engine import READ_ONLY
 from rotatord.errors import Denied, JournalUnavailable, OutsideError, Retryable
 from rotatord.hands import Leased
 from rotatord.model import Event, Notice, Record, Way
 from rotatord.moves import row
 from rotatord.ops import Call, Context
-from rotatord.ports import Journal, Lease
+from rotatord.ports import NOTHING, Journal, Lease
 from rotatord.saga import Saga
 from rotatord.secret import Fingerprinter
 from rotatord.testing.clock import VirtualClock
@@ -116,7 +117,14 @@ class ReplicaHands:
             fleet.turns.sleep(fleet.tasks[lease.name, lease.fence], fate.answers)
         return answer
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         fleet, replica = self._fleet, self._replica
         fate = fleet.fate_of(replica, lease, None, events)
         fault = fate.fault
@@ -127,7 +135,7 @@ class ReplicaHands:
         if fault is Fault.AWAY:
             fleet.watch.unwritten(lease)
             raise JournalUnavailable("simulated: the journal is away")
-        stored = replica.journal.commit(self.leased.lasts(lease, 0.0), record, events, notices)
+        stored = replica.journal.commit(self.leased.lasts(lease, 0.0), record, events, notices, given)
         if fault is Fault.CRASH_AFTER:
             fleet.kill(replica, by=lease.name)
         if fault is Fault.UNHEARD:
@@ -175,7 +183,7 @@ class Replica:
             clock=self.clock,
             ids=fleet.world.ids,
             fingerprinter=Fingerprinter(fleet.key),
-            paused=lambda: journal.fact(PAUSED) or "",
+            paused=pauses.live(journal, self.clock.now),
             gate=fleet.gate,
         )
         self.saga = _Told(

@@ -5,7 +5,7 @@ Records are kept as they are, not as text: a sample is encoded, decoded and comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from rotatord.journal.codec import EVENTS, RECORDS
 from rotatord.journal.memory import MemoryJournal
 from rotatord.journal.row import row_of
 from rotatord.model import Event, Notice, Record
-from rotatord.ports import Amendment, Lease
+from rotatord.ports import NOTHING, Amendment, Lease
 from rotatord.replacing import replace
 from rotatord.testing.issuer import PREFIX
 from rotatord.testing.turns import Death
@@ -55,10 +55,17 @@ class SharedJournal(MemoryJournal):
         ends = [end - now for end in self._leases.ends() if end > now]
         return min(ends, default=None)
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         self._under = lease
         try:
-            return super().commit(lease, record, events, notices)
+            return super().commit(lease, record, events, notices, given)
         finally:
             self._under = None
 
@@ -128,9 +135,16 @@ class ReplicaJournal:
         if not self.dead:
             self._shared.release(lease)
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         self._through()
-        stored = self._shared.commit(lease, record, events, notices)
+        stored = self._shared.commit(lease, record, events, notices, given)
         self.seqs[stored.name] = stored.seq
         return stored
 

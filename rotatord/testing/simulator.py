@@ -7,20 +7,20 @@ the daemon is then started again over the same journal, exactly as after a kill 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rotatord import principals, react
+from rotatord import pauses, principals, react
 from rotatord.commands import parse
-from rotatord.engine import PAUSED, READ_ONLY
+from rotatord.engine import READ_ONLY
 from rotatord.errors import Denied, JournalUnavailable, OutsideError, Refused, Retryable, StaleSequence
 from rotatord.gates import GATE, Gate
 from rotatord.journal.memory import MemoryJournal
 from rotatord.model import Event, JsonMap, Notice, Owing, Record, Spec, Standing, Way
 from rotatord.ops import Call, Context
-from rotatord.ports import Amendment, Lease
+from rotatord.ports import NOTHING, Amendment, Lease
 from rotatord.saga import Saga
 from rotatord.secret import Fingerprinter
 from rotatord.testing.faults import Fault, Point
@@ -77,7 +77,14 @@ class SimulatedHands:
             raise Retryable(f"injected: the answer of {point.op} was lost")
         return answer
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         """See :class:`rotatord.saga.Hands`."""
         sim = self.simulator
         name = events[0].action + "." + events[0].outcome if events else "quietly"
@@ -93,7 +100,7 @@ class SimulatedHands:
             raise StaleSequence("injected: overtaken")
         if fault is Fault.AWAY:
             raise JournalUnavailable("injected: the journal is away")
-        stored = sim.journal.commit(lease, record, events, notices)
+        stored = sim.journal.commit(lease, record, events, notices, given)
         sim.after_event()
         if fault is Fault.CRASH_AFTER:
             raise Death
@@ -154,7 +161,7 @@ class Simulator:
             ids=self.world.ids,
             fingerprinter=Fingerprinter(self.key),
             rekeyed=self.rekeyed,
-            paused=lambda: self.journal.fact(PAUSED) or "",
+            paused=pauses.live(self.journal, self.world.clock.now),
             gate=self.gate,
         )
         saga = _Watched(

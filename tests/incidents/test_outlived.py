@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from rotatord.commands import CommandError, parse
-from rotatord.engine import PAUSED
 from rotatord.guards import GUARDS
 from rotatord.ledger import entry, settle
 from rotatord.machine import Step
 from rotatord.model import Owing, Record
 from rotatord.ops import Context, Unit
 from rotatord.ops import with_rotation as changed
+from rotatord.pauses import PAUSED
 from rotatord.ports import Minted, MintRequest
 from rotatord.replacing import replace
 from rotatord.saga import STEPS
@@ -65,7 +65,7 @@ def test_storm_0558_a_pause_is_not_forgotten() -> None:
         sim, _ = staged()
         sim.journal.set_fact(PAUSED, "by uid:0(tester): after the outage")
         nothing_happens(sim, 7, watched)
-        return [] if len(told(sim, "overdue")) >= 6 else ["paused, and nobody knows"]
+        return [] if len(told(sim, "paused")) >= 6 else ["paused, and nobody knows"]
 
     replayed(story, watched=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from rotatord import moves
@@ -14,7 +14,7 @@ from rotatord.machine import Step
 from rotatord.model import Destination, Event, Notice, Outcome, Owing, Record, Slot, State, Verdict, Way
 from rotatord.ops import Context, Done, Op, Unit, ask, commit, open_rotation
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import Held, Lease
+from rotatord.ports import NOTHING, Held, Lease
 from rotatord.replacing import replace
 from rotatord.saga import STEPS
 from rotatord.steps.authorise import authorise
@@ -207,11 +207,18 @@ def _narrows_at_once(ctx: Context, record: Record) -> Unit:
 class _Unfenced(SharedJournal):
     """Commits under any lease, also one that somebody else has by now."""
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         fence, expires = self._leases.holder(lease.name)
         self._leases._held[lease.name] = (lease.fence, self._clock.monotonic() + 1.0)
         try:
-            return super().commit(lease, record, events, notices)
+            return super().commit(lease, record, events, notices, given)
         finally:
             self._leases._held[lease.name] = (fence, expires)
 
@@ -219,10 +226,17 @@ class _Unfenced(SharedJournal):
 class _Overwriting(SharedJournal):
     """Commits whatever the sequence: what people asked meanwhile is lost."""
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         stored = self.get(lease.name)
         assert stored is not None
-        return super().commit(lease, replace(record, seq=stored.seq), events, notices)
+        return super().commit(lease, replace(record, seq=stored.seq), events, notices, given)
 
 
 class _Trusting(Leased):
@@ -254,18 +268,32 @@ class _TrustingCommitHands(ReplicaHands):
 class _HastyHands(ReplicaHands):
     """Intents are not written down before what they intend is done."""
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         if events and events[0].outcome == "intended":
             return record
-        return super().commit(lease, record, events, notices)
+        return super().commit(lease, record, events, notices, given)
 
 
 class _BoldHands(ReplicaHands):
     """Goes on although the journal could not be written."""
 
-    def commit(self, lease: Lease, record: Record, events: tuple[Event, ...], notices: tuple[Notice, ...]) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: tuple[Event, ...],
+        notices: tuple[Notice, ...],
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         try:
-            return super().commit(lease, record, events, notices)
+            return super().commit(lease, record, events, notices, given)
         except JournalUnavailable:
             return record
 

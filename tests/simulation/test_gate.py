@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from rotatord.gates import GATE, Gate
-from rotatord.model import Slot, State
+from rotatord.model import Pause, Slot, State
+from rotatord.pauses import PAUSED, text_of
+from rotatord.testing.faults import Fault, Point
 from rotatord.testing.powers import FullIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import NAME, SECOND, policy, traits
+from tests.simulation.stage import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +142,27 @@ def test_without_the_check_it_happens(danger: Danger) -> None:
 def test_every_check_has_its_danger() -> None:
     """No check is in the gate without a story of what it stops."""
     assert {check.name for check in GATE.authorise} == {danger.check for danger in DANGERS}
+
+
+def test_a_pause_between_the_gate_and_the_pivot_beats_it() -> None:
+    """The gate saw no pause, and one is accepted before its decision is stored: nothing is decided. When the pause is over,
+    it is, without anybody's doing."""
+    paused: list[str] = []
+
+    def pauses(at: Point, _: int) -> Fault | None:
+        if at.op == "commit.authorise.done" and not paused and sim.record(NAME).generation > 1:
+            now = sim.world.clock.now()
+            pause = Pause(owner="ana", until=now + timedelta(hours=1), actor="ana", at=now)
+            paused.append(text_of(pause))
+            sim.journal.set_fact(PAUSED, paused[0])
+        return None
+
+    sim, _ = staged(choose=pauses)
+    sim.request("rotate", NAME)
+    sim.run(1800.0)
+    assert paused
+    assert _verified(sim)
+    assert not [debt for debt in sim.record(NAME).ledger if debt.owed]
+    sim.run(3600.0)
+    assert sim.record(NAME).rotation is None
+    assert not sim.problems()

@@ -163,7 +163,7 @@ def test_a_leaked_version_that_cannot_be_replaced_is_paged_at_its_deadline() -> 
 
 def test_a_pause_does_not_keep_a_leaked_version_alive() -> None:
     """A freeze is passed for what leaked, up to its proven death."""
-    from rotatord.engine import PAUSED
+    from rotatord.pauses import PAUSED
 
     sim, spec = staged()
     sim.journal.set_fact(PAUSED, "release day")

@@ -196,9 +196,27 @@ def test_pause_holds_everything_and_is_shown(served: Served, path: Path) -> None
     assert post(path, "/v1/installation/commands/unpause", {})[0] == 409
     assert post(path, "/v1/installation/commands/pause", {"reason": "moving house"})[0] == 202
     assert get(path, "/v1/status")[1]["paused"].endswith("moving house")
+    pause = get(path, "/v1/status")[1]["pause"]
+    assert (pause["until"], pause["owner"]) == ("2026-01-06T12:00:00Z", pause["actor"])  # 24 hours, and who asked
     assert post(path, "/v1/installation/commands/unpause", {})[0] == 202
     assert get(path, "/v1/status")[1]["paused"] == ""
     assert [event.action for event in served.journal.replay()] == ["pause", "unpause"]
+
+
+def test_a_pause_has_an_end_and_an_owner(served: Served, path: Path) -> None:
+    """It is over by itself; one that is over already, or of more than 31 days, is refused; one of an earlier version, without
+    an end, is still a pause."""
+    ask = "/v1/installation/commands/pause"
+    assert post(path, ask, {"until": "2026-01-05T11:59:00Z"})[0] == 409
+    assert "31 days" in post(path, ask, {"until": "2026-02-06T12:00:00Z"})[1]["error"]
+    assert post(path, ask, {"until": "2026-01-05T14:00:00Z", "owner": "ana"})[1]["pause"]["owner"] == "ana"
+    assert get(path, "/v1/status")[1]["paused"].startswith("until 2026-01-05 14:00Z by ana (asked by uid:")
+    served.clock.advance(7200)
+    assert get(path, "/v1/status")[1]["paused"] == ""
+    assert post(path, "/v1/installation/commands/unpause", {})[0] == 409
+    served.journal.set_fact("paused", "by ana at noon: moving")
+    assert get(path, "/v1/status")[1]["paused"] == "by ana at noon: moving (without an end)"
+    assert post(path, "/v1/installation/commands/unpause", {})[0] == 202
 
 
 def test_who_asks_for_a_rotation_is_told_what_holds_it_up(served: Served, path: Path) -> None:

@@ -291,7 +291,8 @@ def test_resume_and_release_and_revoke(tmp_path: Path, call: Command) -> None:
 def test_pause_and_unpause(served: Served, call: Command) -> None:
     """Paused is said in every answer; ending what is not there is refused."""
     assert call("unpause") == (1, "", "the installation is not paused\n")
-    assert call("pause", "--reason", "moving")[0] == 0
+    code, out, _ = call("pause", "--reason", "moving")
+    assert (code, "paused until 2026-01-06T12:00:00Z (24 hours: no --until was given)" in out) == (0, True)
     assert call("status")[2].endswith("moving\n")
     assert call("unpause")[0] == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,13 +15,14 @@ from rotatord import apply, react
 from rotatord.budget import Budgets, Limit
 from rotatord.clock import Clock, Instant
 from rotatord.commands import parse
-from rotatord.engine import READ_ONLY, Engine, issuer_of, paused
+from rotatord.engine import READ_ONLY, Engine, issuer_of
 from rotatord.errors import JournalUnavailable
 from rotatord.gates import GATE
 from rotatord.journal.memory import MemoryJournal
 from rotatord.model import Event, JsonMap, Notice, Policy, Record, Spec, Standing
 from rotatord.ops import Context
-from rotatord.ports import Amendment, Lease, Minted, MintRequest
+from rotatord.pauses import live
+from rotatord.ports import NOTHING, Amendment, Lease, Minted, MintRequest
 from rotatord.secret import Fingerprinter, Secret
 from rotatord.telemetry import Telemetry
 from rotatord.testing.clock import START, VirtualClock
@@ -80,10 +81,17 @@ class Breaking(MemoryJournal):
 
     broken = False
 
-    def commit(self, lease: Lease, record: Record, events: Sequence[Event] = (), notices: Sequence[Notice] = ()) -> Record:
+    def commit(
+        self,
+        lease: Lease,
+        record: Record,
+        events: Sequence[Event] = (),
+        notices: Sequence[Notice] = (),
+        given: Mapping[str, str | None] = NOTHING,
+    ) -> Record:
         if self.broken:
             raise JournalUnavailable("the disk is full")
-        return super().commit(lease, record, events, notices)
+        return super().commit(lease, record, events, notices, given)
 
 
 def engine_of(
@@ -97,7 +105,7 @@ def engine_of(
         clock=clock,
         ids=world.ids,
         fingerprinter=Fingerprinter(KEY),
-        paused=paused(journal),
+        paused=live(journal, clock.now),
         gate=GATE,
     )
     budgets = Budgets(clock, limits)

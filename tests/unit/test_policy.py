@@ -12,6 +12,7 @@ from rotatord.model import (
     Halt,
     Hold,
     LeakMark,
+    Pause,
     Policy,
     Reason,
     Record,
@@ -60,6 +61,7 @@ def asked(reason: Reason = Reason.MANUAL) -> Asked:
     return Asked(verb="rotate", actor="ana", at=MINTED, reason=reason)
 
 
+FROZEN = Pause(owner="ana", until=MINTED + 40 * DAY, actor="ana", at=MINTED)
 NIGHTS = (windows.parse("Sat 22:00-23:00", kind="allow", time_zone="UTC"),)
 CLOSED = (windows.parse("0 0 1 1 *", kind="allow", time_zone="UTC", duration=HOUR),)
 
@@ -157,7 +159,7 @@ def test_a_leak_of_the_current_version_goes_before_everything() -> None:
         held_for_person="four failures",
         failures=4,
     )
-    answer = policy.due(closed, MINTED, freeze="frozen for the release")
+    answer = policy.due(closed, MINTED, freeze=FROZEN)
     assert (answer.now, answer.reason) == (True, Reason.COMPROMISED)
     assert policy.due(record(leaks=(leak(2, "ref-2"),)), MINTED).check == "never"
 
@@ -197,17 +199,21 @@ def test_a_person_may_give_another_reason() -> None:
 @pytest.mark.parametrize(
     ("changes", "freeze", "words"),
     [
-        ({"backoff_until": MINTED + 40 * DAY, "failures": 2}, "", "backing off until 2026-08-10 12:00Z after 2 rotations were"),
-        ({"backoff_until": MINTED + 40 * DAY, "failures": 1}, "", "after a rotation was rolled back"),
-        ({"held_for_person": "rolled back 4 times"}, "", "rolled back 4 times"),
-        ({}, "frozen by ana", "frozen by ana"),
-        ({"holds": (Hold(owner="bo", until=MINTED + 40 * DAY),)}, "", "held by bo until 2026-08-10 12:00Z"),
-        ({"standing": Standing.UNMANAGED}, "", "adopt it"),
-        ({"standing": Standing.BEHIND}, "", "rebuild"),
-        ({"standing": Standing.RETIRED}, "", "retired"),
+        (
+            {"backoff_until": MINTED + 40 * DAY, "failures": 2},
+            None,
+            "backing off until 2026-08-10 12:00Z after 2 rotations were",
+        ),
+        ({"backoff_until": MINTED + 40 * DAY, "failures": 1}, None, "after a rotation was rolled back"),
+        ({"held_for_person": "rolled back 4 times"}, None, "rolled back 4 times"),
+        ({}, FROZEN, "is paused until 2026-08-10 12:00Z by ana"),
+        ({"holds": (Hold(owner="bo", until=MINTED + 40 * DAY),)}, None, "held by bo until 2026-08-10 12:00Z"),
+        ({"standing": Standing.UNMANAGED}, None, "adopt it"),
+        ({"standing": Standing.BEHIND}, None, "rebuild"),
+        ({"standing": Standing.RETIRED}, None, "retired"),
     ],
 )
-def test_what_holds_a_due_rotation_up_is_told(changes: dict[str, Any], freeze: str, words: str) -> None:
+def test_what_holds_a_due_rotation_up_is_told(changes: dict[str, Any], freeze: Pause | None, words: str) -> None:
     """Due, not now, and in words why."""
     answer = policy.due(record(rules(max_age=30 * DAY), **changes), MINTED + 35 * DAY, freeze=freeze)
     assert not answer.now

@@ -11,7 +11,7 @@ from served import HOUR, TRAITS, Served, halted, owing, record, rotation, spec, 
 from rotatord import policy, views
 from rotatord.clock import Instant
 from rotatord.errors import Refused
-from rotatord.model import Asked, Drift, Hold, LeakMark, Policy, Reason, Record, Standing, State, Summary, Way
+from rotatord.model import Asked, Drift, Hold, LeakMark, Pause, Policy, Reason, Record, Standing, State, Summary, Way
 from rotatord.react import Accept
 from rotatord.testing.clock import START, SeededIds
 from rotatord.why import why
@@ -122,11 +122,14 @@ def test_a_short_life_alone_is_no_alarm() -> None:
 
 
 def test_a_pause_over_all_is_why_nothing_starts() -> None:
-    """A freeze is shown as the reason, and no start is promised."""
+    """A pause is shown as the reason, and its end as the start; where it has none, no start is promised."""
     item = record(asked=Asked(verb="rotate", actor="ana", at=START))
-    row = views.status(item, START, "by ana at noon")
+    row = views.status(item, START, Pause(owner="ana", until=START + HOUR, actor="ana"))
+    assert row["next_rotation_at"] == "2026-01-05T13:00:00Z"
+    assert row["waiting"] == "the installation is paused until 2026-01-05 13:00Z by ana"
+    row = views.status(item, START, Pause(owner="", until=None, reason="by ana at noon"))
     assert row["next_rotation_at"] is None
-    assert row["waiting"] == "by ana at noon"
+    assert row["waiting"] == "the installation is paused by ana at noon (without an end)"
 
 
 def test_only_holds_in_force_are_shown() -> None:

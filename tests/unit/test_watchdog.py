@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rotatord.engine import PAUSED
 from rotatord.journal.memory import MemoryJournal
-from rotatord.model import Policy, Record, Spec, Standing, Version
+from rotatord.model import Pause, Policy, Record, Spec, Standing, Version
+from rotatord.pauses import PAUSED, text_of
 from rotatord.ports import Amendment
 from rotatord.replacing import replace
 from rotatord.testing.clock import SeededIds, VirtualClock
@@ -61,8 +61,26 @@ def test_what_is_not_ours_any_more_is_not_overdue() -> None:
     assert stage.after(100 * DAY) == []
 
 
-def test_a_pause_is_told_of_daily_until_it_ends() -> None:
-    """The one who paused is named; a short pause is nobody's business, and a new one counts anew."""
+def test_a_pause_is_told_of_before_and_after_it_ends() -> None:
+    """Daily while it goes on, an hour before its end, and once when it is over, whoever looks how often; with its owner."""
+    stage = Stage()
+    now = stage.clock.now()
+    pause = Pause(owner="ana", until=now + 2.5 * DAY, reason="moving", actor="uid:0(root)", at=now)
+    stage.journal.set_fact(PAUSED, text_of(pause))
+    assert stage.after(timedelta(hours=23)) == []
+    assert "ana (asked by uid:0(root)): moving" in stage.after(timedelta(hours=2))[0]
+    assert len(stage.after(DAY)) == 2
+    assert "begin again soon" in stage.after(timedelta(hours=10, minutes=30))[-1]
+    told = stage.after(timedelta(hours=1))
+    assert "has ended by itself" in told[-1]
+    assert stage.after(30 * timedelta(minutes=1)) == told
+    assert Watchdog(stage.journal, stage.clock, SeededIds(2)).look()  # after a restart
+    assert stage.after(DAY / 2) == told
+    assert [(event.action, event.actor) for event in stage.journal.replay()] == [("unpause", "rotatord")]
+
+
+def test_a_pause_without_an_end_is_told_of_daily() -> None:
+    """An earlier version wrote no end; the one who paused is named, and a new one counts anew."""
     stage = Stage()
     stage.journal.set_fact(PAUSED, "by me at noon")
     assert stage.after(timedelta(0)) == []

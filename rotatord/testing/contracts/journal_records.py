@@ -103,6 +103,20 @@ class RecordContract(JournalBase):
         assert not journal.replay()
         assert not journal.notices(START, 10)
 
+    def test_a_commit_may_be_conditional_on_facts(self, journal: Journal) -> None:
+        """A fact that is another one by now, or gone, or new, makes it stale, and nothing is stored; one that is the same
+        does not."""
+        put(journal, a_record("a"))
+        journal.set_fact("paused", "by me")
+        lease = held(journal, "a")
+        for given in ({"paused": None}, {"paused": "by you"}, {"paused": "by me", "other": "set"}):
+            with pytest.raises(StaleSequence):
+                journal.commit(lease, lease.record, [an_event("e9")], [a_notice("n9")], given)
+        assert journal.get("a") == lease.record
+        assert not journal.replay()
+        stored = journal.commit(lease, lease.record, [an_event("e1")], [], {"paused": "by me", "other": None})
+        assert journal.get("a") == stored
+
     def test_amend_while_leased_makes_the_holders_commit_stale(self, journal: Journal) -> None:
         """A request beats whoever works on the record, without waiting for the lease."""
         put(journal, a_record("a"))
