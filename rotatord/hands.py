@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from rotatord.clock import Clock
@@ -12,6 +11,7 @@ from rotatord.errors import Invalid, RotatordError
 from rotatord.model import Event, Notice, Record, Rotation
 from rotatord.ops import Call
 from rotatord.ports import NOTHING, Journal, Lease
+from rotatord.replacing import replace
 from rotatord.telemetry import Telemetry
 
 MARGIN_SECONDS = 1.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from rotatord.clock import Clock, Ids
@@ -17,6 +17,7 @@ from rotatord.journal.leases import Leases
 from rotatord.journal.row import NO_TIME, Row, micros, moment, row_of
 from rotatord.model import Event, Notice, Record
 from rotatord.ports import NOTHING, Amendment, Lease
+from rotatord.replacing import replace
 
 
 @dataclass(slots=True)

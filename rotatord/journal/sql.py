@@ -7,7 +7,6 @@ begin and end (:class:`rotatord.journal.writer.Store`), and who may work on what
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction, Writer, Written
 from rotatord.model import Event, Notice, Record
 from rotatord.ports import NOTHING, Amendment, Lease
+from rotatord.replacing import replace
 
 T = TypeVar("T")
 
