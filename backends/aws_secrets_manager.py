@@ -21,6 +21,7 @@ from backends import aws_secret
 from backends.aws_secret import Seen, version_id
 from backends.aws_secret_slots import Slots
 from rotatord.aws_client import Aws, AwsSettings, partition_of
+from rotatord.aws_own import OwnAws
 from rotatord.document import MARKER_KEY, Stamp, check_keys, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound
 from rotatord.mistakes import sentences
@@ -79,7 +80,7 @@ class Address(BaseModel):
         return value
 
 
-class AwsSecrets:
+class AwsSecrets(OwnAws):
     """See the module. Has the power BackendPreflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from backends import aws_ssm_register
 from backends.aws_ssm_register import SERVICE, Entry, Register
 from rotatord.aws_client import Aws, AwsSettings, partition_of
+from rotatord.aws_own import OwnAws
 from rotatord.document import Stamp, check_keys, content_digest, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, Retryable
 from rotatord.mistakes import sentences
@@ -111,7 +112,7 @@ class Seen:
         return None
 
 
-class ParameterStore:
+class ParameterStore(OwnAws):
     """See the module. Has the power BackendPreflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings) -> None:

@@ -20,6 +20,7 @@ from rotatord.ports import Held, Surroundings
 from rotatord.rights import VaultRight
 from rotatord.secret import Secret
 from rotatord.vault_client import Answer, Calls, VaultClient, VaultSettings, missing_rights
+from rotatord.vault_own import OwnVault
 
 NOTHING = "0"  # the compare token of a document that never was
 CLEARED: JsonMap = {}  # what clear leaves behind, having destroyed everything before it
@@ -82,7 +83,7 @@ class Seen:
         return f"Seen({self.token})"
 
 
-class VaultBackend:
+class VaultBackend(OwnVault):
     """See the module. Has the power BackendPreflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
@@ -184,6 +185,9 @@ class VaultBackend:
         if not isinstance(value, str):
             raise NotFound(f"{place.mount}/{place.path} has no text under {key!r}")
         return value
+
+    def _needed(self, needs: Sequence[tuple[Destination, bool]]) -> Sequence[VaultRight]:
+        return [right for destination, home in needs for right in self.rights(destination, home=home)]
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from rotatord import aws_grants as grants
 from rotatord.aws_client import Aws, AwsSettings, partition_of
 from rotatord.aws_grants import Grants
 from rotatord.aws_identity import Who, who_is
+from rotatord.aws_own import OwnAws
 from rotatord.durations import parse, spell
 from rotatord.errors import Denied, Invalid, NotFound
 from rotatord.mistakes import sentences
@@ -70,7 +71,7 @@ class Parameters(BaseModel):
     path: str = Field(default="/", pattern=r"^/([\x21-\x7e]+/)?$", max_length=512)  # of the user; a part of its ARN
 
 
-class IamUserKeys:
+class IamUserKeys(OwnAws):
     """See the module. Has the powers Suspend, LastUsed, Inventory, Preflight and PrincipalScope; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, aws: Aws | None = None) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from rotatord import aws_policies as policies
 from rotatord.aws_client import Aws, AwsSettings, PolicyArn, RoleArn
 from rotatord.aws_identity import Who, who_is
+from rotatord.aws_own import OwnAws
 from rotatord.durations import parse
 from rotatord.errors import Denied, Invalid
 from rotatord.mistakes import sentences
@@ -82,7 +83,7 @@ class Scope(BaseModel):
     tags: dict[TagText, TagText] = Field(default={}, max_length=50)
 
 
-class RoleSessions:
+class RoleSessions(OwnAws):
     """See the module. Has no optional powers; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, aws: Aws | None = None) -> None:

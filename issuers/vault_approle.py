@@ -50,6 +50,7 @@ from rotatord.vault_client import (
     parse_time,
 )
 from rotatord.vault_labels import LABEL, as_asked, labels_of, network
+from rotatord.vault_own import OwnVault
 
 Seconds = Annotated[int, BeforeValidator(duration_seconds)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
@@ -108,7 +109,7 @@ class Ref:
         return f"auth/{self.mount}/role/{self.role}"
 
 
-class VaultSecretIds:
+class VaultSecretIds(OwnVault):
     """See the module. Has the powers Inventory, Sessions and Preflight, and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
@@ -260,6 +261,9 @@ class VaultSecretIds:
             VaultRight("auth/token/lookup-accessor", ("update",), why="which secret-id each was made with"),
             VaultRight("auth/token/revoke-accessor", ("update",), why="to end them"),
         ]
+
+    def _needed(self, needs: Sequence[tuple[JsonMap, JsonMap]]) -> Sequence[VaultRight]:
+        return [right for scope, parameters in needs for right in self.rights(scope, parameters)]
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

@@ -43,9 +43,11 @@ from rotatord.vault_client import (
     parse_time,
 )
 from rotatord.vault_labels import LABEL, as_asked, labels_of, network
+from rotatord.vault_own import OwnVault
 
 DEFAULT_POLICY = "default"
 _UNLABELLED = ("", "")
+_ALONE = "auth/token/create-orphan"
 Seconds = Annotated[int, BeforeValidator(duration_seconds)]
 
 
@@ -78,7 +80,7 @@ class Scope(BaseModel):
     ip_allow: list[str] = []
 
 
-class VaultTokens:
+class VaultTokens(OwnVault):
     """See the module. Has the powers Inventory, Renew and Preflight, and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, vault: VaultClient | None = None) -> None:
@@ -124,7 +126,7 @@ class VaultTokens:
             raise Invalid("Vault chooses the values of its tokens")
         calls = self._vault.calls()
         role = self._role(request.parameters)
-        answer = calls.post(f"auth/token/create/{role}" if role else "auth/token/create-orphan", self._body(request))
+        answer = calls.post(f"auth/token/create/{role}" if role else _ALONE, self._body(request))
         auth = answer.auth
         accessor = str(auth.get("accessor") or "")
         problem = _unfit(answer) or _not_periodic(answer, request.parameters)
@@ -217,7 +219,7 @@ class VaultTokens:
             VaultRight(f"auth/token/roles/{role}", ("read",), why="whether the role makes such tokens as we mint"),
         ]
         # Without a role, Vault asks for sudo of those who want a period.
-        alone = [VaultRight("auth/token/create-orphan", ("update", "sudo") if period else ("update",), why="to mint")]
+        alone = [VaultRight(_ALONE, ("update", "sudo") if period else ("update",), why="to mint")]
         renewing = [VaultRight("auth/token/renew-accessor", ("update",), why="to renew periodic tokens")]
         return [
             *(through_role if role else alone),
@@ -228,6 +230,20 @@ class VaultTokens:
             *(renewing if period else []),
             VaultRight("auth/token/revoke-accessor", ("update",), why="to revoke"),
         ]
+
+    def _needed(self, needs: Sequence[tuple[JsonMap, JsonMap]]) -> Sequence[VaultRight]:
+        return [right for scope, parameters in needs for right in self.rights(scope, parameters)]
+
+    def _beyond(self, calls: Calls, needs: Sequence[tuple[JsonMap, JsonMap]]) -> list[str]:
+        """Without a role or sudo, Vault lets nobody give what he does not have."""
+        given = {name for scope, parameters in needs if self._role(parameters) is None for name in scope["permissions"]}
+        if not given or calls.capabilities([_ALONE])[_ALONE] & {"sudo", "root"}:
+            return []
+        lacking = given - set(calls.get("auth/token/lookup-self").data.get("policies") or [])
+        said = (
+            "our identity at Vault can give tokens only policies that it has itself (a token role would lift that), and lacks"
+        )
+        return [f"{said} {', '.join(sorted(lacking))}"] if lacking else []
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

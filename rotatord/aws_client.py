@@ -33,6 +33,7 @@ from rotatord.secret import Secret
 Reference = JsonMap | str
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SILENCED = ("botocore", "boto3", "urllib3", "s3transfer")
+_READS = 3  # of a key of ours that changes meanwhile
 _SESSION_SECONDS = 3600  # of an assumed role; what every role allows
 _CHAIN_SECONDS = 8.0  # that AWS's own chain may take to find credentials: three tries of two seconds, with pauses
 
@@ -138,7 +139,7 @@ class Aws:
     """One identity of ours at AWS. Thread-safe. Makes no call, and imports nothing, before the first one is asked."""
 
     def __init__(self, settings: AwsSettings, surroundings: Surroundings, monotonic: Callable[[], float] | None = None) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._surroundings = surroundings
         self._monotonic = monotonic or SystemClock().monotonic
         self._lock = threading.RLock()
@@ -209,6 +210,36 @@ class Aws:
             return []
         return [f"we are {who.get('Arn')}, which is not of account {self._settings.account}: check our identity and account"]
 
+    # --- our own key ----------------------------------------------------------------------------------------------
+
+    def own_keys(self, secret: Callable[[Reference], str] | None = None) -> Keys:
+        """What our references lead to, or what ``secret`` makes of them. Its parts are read one after the other: what was
+        replaced meanwhile is read again. Raises OutsideError."""
+        key, read = self._settings.access_key, secret or self._surroundings.secret
+        assert key is not None, "asked only where a key is configured"
+        for _ in range(_READS):
+            found = Keys(read(key.id), read(key.secret), read(key.session_token) if key.session_token else None)
+            if read(key.id) == found.access_key:
+                return found
+        raise Retryable("our key for AWS is replaced faster than it can be read")
+
+    def take_up(self) -> None:
+        """Assume the role anew at the next call. A key itself is read for each request anyway; nobody's call is cut off."""
+        with self._lock:
+            self._sessions.pop(True, None)
+            self._clients = {key: client for key, client in self._clients.items() if not key[2]}
+
+    def assumable(self, fields: Secret) -> None:
+        """Whether these fields may assume our role, where there is one. Raises OutsideError."""
+        if self._settings.assume_role is None:
+            return
+        with self.calling():
+            client = self.client("sts", credentials=fields)
+            try:
+                client.assume_role(**self._role())
+            finally:
+                client.close()
+
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def _cached(self, service: str, region: str | None, *, assumed: bool) -> Any:
@@ -248,7 +279,7 @@ class Aws:
         if assumed:
             session._credentials = self._assumed()  # noqa: SLF001 - the only way in that leaves the loader's chain alone
         elif self._settings.access_key is not None:
-            session._credentials = _ByReference(self._own_keys)  # noqa: SLF001
+            session._credentials = _ByReference(self.own_keys)  # noqa: SLF001
         return session
 
     def _config(self) -> Any:
@@ -271,23 +302,13 @@ class Aws:
         if deadline is not None and deadline - self._monotonic() < longest:
             raise Retryable(f"AWS did not answer everything within {self._settings.for_calls:g} s")
 
-    def _own_keys(self) -> Keys:
-        key, read = self._settings.access_key, self._surroundings.secret
-        assert key is not None, "asked only where a key is configured"
-        return Keys(read(key.id), read(key.secret), read(key.session_token) if key.session_token else None)
-
     def _assumed(self) -> Any:
         from botocore.credentials import DeferredRefreshableCredentials  # noqa: PLC0415
 
         return DeferredRefreshableCredentials(self._assume, "assume-role", time_fetcher=self._surroundings.now)
 
     def _assume(self) -> Mapping[str, str]:
-        role = self._settings.assume_role
-        assert role is not None, "asked only where a role is configured"
-        extra = {"ExternalId": role.external_id} if role.external_id else {}
-        got = self._cached("sts", None, assumed=False).assume_role(
-            RoleArn=role.arn, RoleSessionName=role.session_name, DurationSeconds=_SESSION_SECONDS, **extra
-        )["Credentials"]
+        got = self._cached("sts", None, assumed=False).assume_role(**self._role())["Credentials"]
         end: datetime = got["Expiration"]
         return {
             "access_key": got["AccessKeyId"],
@@ -295,6 +316,12 @@ class Aws:
             "token": got["SessionToken"],
             "expiry_time": end.isoformat(),
         }
+
+    def _role(self) -> JsonMap:
+        role = self._settings.assume_role
+        assert role is not None, "asked only where a role is configured"
+        extra = {"ExternalId": role.external_id} if role.external_id else {}
+        return {"RoleArn": role.arn, "RoleSessionName": role.session_name, "DurationSeconds": _SESSION_SECONDS, **extra}
 
 
 def partition_of(region: str | None) -> str:

@@ -24,6 +24,34 @@ class Chore:
     do: Callable[[], object]
 
 
+class Aside:
+    """A chore that may block for long, as one that asks issuers does: done in a thread of its own, never twice at once."""
+
+    def __init__(self, name: str, do: Callable[[], object], log: Callable[..., None]) -> None:
+        self._name = name
+        self._do = do
+        self._log = log
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        attempt(self._name, self._do, self._log)
+
+
+def attempt(name: str, do: Callable[[], object], log: Callable[..., None]) -> None:
+    """Do a chore; what goes wrong is logged and harms no other."""
+    try:
+        do()
+    except RotatordError as error:
+        log("chore failed", chore=name, error=str(error))
+    except Exception as error:  # noqa: BLE001  one chore's bug must not end the others
+        log("chore failed", chore=name, error=f"bug: {described(error)}")
+
+
 class Chores:
     """One thread for all of them; a chore that fails is logged and harms no other."""
 
@@ -59,9 +87,4 @@ class Chores:
                 self._scheduler.run_pending()
 
     def _one(self, chore: Chore) -> None:
-        try:
-            chore.do()
-        except RotatordError as error:
-            self._log("chore failed", chore=chore.name, error=str(error))
-        except Exception as error:  # noqa: BLE001  one chore's bug must not end the others
-            self._log("chore failed", chore=chore.name, error=f"bug: {described(error)}")
+        attempt(chore.name, chore.do, self._log)

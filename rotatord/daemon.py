@@ -18,7 +18,7 @@ from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
 from rotatord.api.service import Finding
 from rotatord.budget import Budgets
-from rotatord.chores import Chore, Chores
+from rotatord.chores import Aside, Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, limits_of, load, stamp, surroundings
 from rotatord.engine import Engine
@@ -32,6 +32,8 @@ from rotatord.livecheck import check
 from rotatord.machine import Step
 from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
+from rotatord.ourselves import NAMES as OWN_NAMES
+from rotatord.ourselves import Ourselves, names_of
 from rotatord.ports import Amendment, Journal, Serves
 from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
@@ -83,6 +85,7 @@ class Daemon:
         self._log = self._logger.info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
+        self.ourselves = self.plugins.registry.ourselves = Ourselves(self.journal, self.plugins, self.replicas, self._log)
         named = [(name, self.plugins.issuer(name)) for name in configuration.issuers]
         self.replicas.join(
             fingerprinter, configuration, [*named, *((b, self.plugins.backend(b)) for b in configuration.backends)]
@@ -100,7 +103,9 @@ class Daemon:
             paused=pauses.live(self.journal, self.clock.now),
             rekeyed=identity.rekeyed(self.journal, fingerprinter),
             gate=GATE,
+            trials=self.ourselves.trials,
         )
+        self.ourselves.bind(context)
         hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, heard=self._heard)
         self.engine = Engine(
             self.journal,
@@ -133,6 +138,7 @@ class Daemon:
                 raise ConfigError(problems)
             self.journal.set_fact(IN_LINE, None)  # of no configuration, while it is half of one and half of another
             counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
+            self.journal.set_fact(OWN_NAMES, names_of(configuration.specs))
             self.journal.set_fact(IN_LINE, mark_of(configuration))
         self.replicas.bound_to(configuration)
         self._log("configuration in force", **counts)
@@ -309,6 +315,7 @@ class Daemon:
             once("drift", 60, self._inspect_some),
             once("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
             once("watchdog", 60, self._watch),
+            Chore("own credentials", 5, Aside("own credentials", self.ourselves.look_at_all, self._log)),
             once("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
         ]

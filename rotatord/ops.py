@@ -8,7 +8,7 @@ line of test code in the units themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -95,6 +95,8 @@ class Context:
     paused: Pauses  # while nothing new may start or die
     rekeyed: bool = False  # the fingerprint key was replaced: what it cannot compare any more is known by its marker
     gate: Any = None  # gates.Gate; typed there to keep this module free of it
+    # What shows, before a version is published, that we ourselves could go on with it; nothing where it is not our own.
+    trials: Callable[[Spec, Secret, str], Sequence[Call]] = lambda _spec, _fields, _label: ()
     actor: str = "rotatord"
     facts: JsonMap = field(default_factory=dict)
 

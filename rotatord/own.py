@@ -170,7 +170,7 @@ def needs_of(owner: str, specs: Iterable[Spec], most: int) -> list[Any]:
     for spec in specs:
         asked: list[Any] = [(spec.scope, spec.parameters)] if group == ISSUERS and spec.issuer == name else []
         if group == BACKENDS:
-            asked = [place for place in spec.destinations if place.backend == name]
+            asked = [(place, place == spec.home) for place in spec.destinations if place.backend == name]
         found |= {repr(each): each for each in asked}
         if len(found) >= most:
             break

@@ -89,9 +89,9 @@ class Replicas:
         assert self._shared is not None
         return set(self._shared.join(f"{self._key}.{short(self._mark)}"))
 
-    def alone(self) -> AbstractContextManager[None]:
-        """While the journal is brought in line. Raises JournalUnavailable."""
-        return self._shared.alone("configuration") if self._shared else nullcontext()
+    def alone(self, what: str = "configuration") -> AbstractContextManager[None]:
+        """While the journal is brought in line, or something else that one does at a time. Raises JournalUnavailable."""
+        return self._shared.alone(what) if self._shared else nullcontext()
 
     def clock(self, clock: Clock) -> Clock:
         """By which waits are measured that may go on in another daemon."""

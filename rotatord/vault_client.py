@@ -112,17 +112,23 @@ class VaultClient:
     def __init__(
         self, settings: VaultSettings, surroundings: Surroundings, monotonic: Callable[[], float] | None = None
     ) -> None:
-        self._settings = settings
-        self._monotonic = monotonic or SystemClock().monotonic
+        self.settings = self._settings = settings
+        self.monotonic = self._monotonic = monotonic or SystemClock().monotonic
         self._lock = threading.Lock()
         self._adapter: Any = None
         self._index: str | None = None
         self._confirmed_until = -math.inf
         self.login = Login(settings.auth, surroundings.secret, self._monotonic)
 
-    def calls(self) -> Calls:
-        """The calls of one method of a plugin: together they stay below ``timeout`` seconds."""
-        return Calls(self, self._monotonic() + self._settings.timeout)
+    def calls(self, login: Login | None = None) -> Calls:
+        """The calls of one method of a plugin: together they stay below ``timeout`` seconds. ``login``: another than ours."""
+        return Calls(self, self._monotonic() + self._settings.timeout, login or self.login)
+
+    def take_up(self) -> None:
+        """Log in anew, with what the references lead to now; where that does not work the former login is kept."""
+        calls = self.calls()
+        self.confirm(calls.send)
+        self.login.take_up(calls.send)
 
     def close(self) -> None:
         """End the login token, where we made it, and the connections; never fails."""
@@ -228,6 +234,7 @@ class Calls:
 
     client: VaultClient
     deadline: float
+    login: Login
 
     def get(self, path: str, allow: tuple[int, ...] = ()) -> Answer:
         return self.request("get", path, None, allow)
@@ -245,12 +252,12 @@ class Calls:
     def request(self, method: str, path: str, body: JsonMap | None, allow: tuple[int, ...] = ()) -> Answer:
         """As ourselves."""
         self.client.confirm(self.send)
-        token = self.client.login.token(self.send)
+        token = self.login.token(self.send)
         answer = self.send(method, path, body, token.value)
         if answer.token_is_dead:
-            newer = self.client.login.after_refusal(token, self.send)
-            if newer is not None:
-                answer = self.send(method, path, body, newer.value)
+            other = self.login.after_refusal(token, self.send)
+            if other is not None:
+                answer = self.send(method, path, body, other.value)
         return accepted(answer, method, path, body, allow)
 
     def send(self, method: str, path: str, body: JsonMap | None, token: str | None) -> Answer:

@@ -6,6 +6,7 @@ references and read anew for each login.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -125,6 +126,7 @@ class Login:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._token: OwnToken | None = None
+        self._former: OwnToken | None = None  # what was given to us before the one in use
         self._quiet_until = 0.0
 
     @property
@@ -136,8 +138,12 @@ class Login:
         """A token that works, as far as can be known without asking. Raises Denied or Retryable."""
         now = self._monotonic()
         token = self._token
-        if token is None or token.over(now) or self._replaced(token):
+        if token is None or token.over(now):
             return self._obtain_instead_of(token, send)
+        if self._replaced(token):
+            newer = self._obtain_instead_of(token, send)
+            self._former = token
+            return newer
         if token.fades(now) and now >= self._quiet_until and self._lock.acquire(blocking=False):
             try:
                 if self._token is token:
@@ -150,9 +156,30 @@ class Login:
         return self._token or token
 
     def after_refusal(self, refused: OwnToken, send: Send) -> OwnToken | None:
-        """Another token than the one that Vault does not know any more; None where there is no other."""
+        """Another token than the one that Vault does not know any more; None where there is no other. One that was given
+        to us and is dead is not the end while the one before still lives: with that, the way back is open."""
         newer = self._obtain_instead_of(refused, send)
-        return newer if newer.value != refused.value else None
+        if newer.value != refused.value:
+            return newer
+        former, self._former = self._former, None
+        if former is None or former.value == refused.value or former.over(self._monotonic()):
+            return None
+        if send("get", "auth/token/lookup-self", None, former.value).status == 200:
+            self._former = former
+        return self._former
+
+    def take_up(self, send: Send) -> None:
+        """Use what the references lead to now. Where that cannot be had the former is kept. Raises OutsideError."""
+        with self._lock:
+            former, self._token = self._token, self._obtain(send)
+            current = self._token
+        if former is None or former.value == current.value:
+            return
+        if self.given:
+            self._former = former
+            return
+        with contextlib.suppress(OutsideError):  # it expires by itself
+            send("post", "auth/token/revoke-self", {}, former.value)
 
     def forget(self) -> str | None:
         """Forget our token; returns it where it was ours to end."""
@@ -161,7 +188,7 @@ class Login:
         return token.value if token is not None and not self.given else None
 
     def _replaced(self, token: OwnToken) -> bool:
-        return self.given and self._read(self._given_reference()) != token.value
+        return self.given and self.read(self._given_reference()) != token.value
 
     def _obtain_instead_of(self, old: OwnToken | None, send: Send) -> OwnToken:
         with self._lock:
@@ -184,7 +211,7 @@ class Login:
     def _obtain(self, send: Send) -> OwnToken:
         now = self._monotonic()
         if self.given:
-            return self._look_at(self._read(self._given_reference()), now, send)
+            return self._look_at(self.read(self._given_reference()), now, send)
         path, body = self._login_request()
         answer = send("post", path, body, None)
         value = answer.auth.get("client_token")
@@ -211,20 +238,21 @@ class Login:
     def _login_request(self) -> tuple[str, JsonMap]:
         if self._auth.approle is not None:
             approle = self._auth.approle
-            role_id = approle.role_id if isinstance(approle.role_id, str) else self._read(approle.role_id)
-            return f"auth/{approle.mount}/login", {"role_id": role_id, "secret_id": self._read(approle.secret_id)}
+            role_id = approle.role_id if isinstance(approle.role_id, str) else self.read(approle.role_id)
+            return f"auth/{approle.mount}/login", {"role_id": role_id, "secret_id": self.read(approle.secret_id)}
         if self._auth.jwt is not None:
-            return f"auth/{self._auth.jwt.mount}/login", {"role": self._auth.jwt.role, "jwt": self._read(self._auth.jwt.jwt)}
+            return f"auth/{self._auth.jwt.mount}/login", {"role": self._auth.jwt.role, "jwt": self.read(self._auth.jwt.jwt)}
         if self._auth.kubernetes is None:
             raise AssertionError("settings allow no other way")
         kubernetes = self._auth.kubernetes
-        jwt = self._read({"file": kubernetes.token_file})
+        jwt = self.read({"file": kubernetes.token_file})
         return f"auth/{kubernetes.mount}/login", {"role": kubernetes.role, "jwt": jwt}
 
     def _given_reference(self) -> JsonMap:
         return self._auth.token if self._auth.token is not None else {"file": self._auth.token_file}
 
-    def _read(self, reference: JsonMap) -> str:
+    def read(self, reference: JsonMap) -> str:
+        """What a reference leads to now. Raises Retryable."""
         try:
             return self._secret(reference).strip()
         except (NotFound, OSError) as error:  # perhaps it is being written; and nothing at Vault was "not found"

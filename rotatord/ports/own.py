@@ -32,8 +32,8 @@ class Empowered(Protocol):
     def works_with(self, secret: Secrets, needs: Sequence[Any]) -> Sequence[str]:
         """Whether everything that we do here could be done with what ``secret`` makes of the references in our settings,
         asked with exactly that and nothing remembered. ``needs``: ``(scope, parameters)`` of each credential of an issuer,
-        each destination of a backend. Sentences; empty is fine. A refusal is a sentence; raises Retryable where it cannot
-        be told now."""
+        ``(destination, home)`` of each destination of a backend. Sentences; empty is fine. A refusal is a sentence; raises
+        Retryable where it cannot be told now."""
         ...
 
     def take_up(self) -> None:

@@ -73,10 +73,20 @@ def _prove_new(ctx: Context, record: Record) -> Unit:
         return Failed(record, f"the issuer refuses the new version: {answer.why}")
     if problem := parity(expected, answer, issuer, new):
         return Failed(record, problem)
+    if problem := (yield from _lockout(ctx, record, fields, new)):
+        return Failed(record, problem)
     proven = replace(new, accepted=True, expires_at=new.expires_at or answer.expires_at)
     record = moves.succeed(changed(record, new=proven), ctx.now())
     record = yield from commit(record, ctx.event(record, "prove", "done", proven, scope=answer.scope))
     return Done(record)
+
+
+def _lockout(ctx: Context, record: Record, fields: Secret, new: Version) -> Generator[Op, Any, str]:
+    """Why we ourselves could not go on, were this version of our own published; "" when we could, or it is not ours."""
+    problems: list[str] = []
+    for trial in ctx.trials(open_rotation(record).plan, fields, new.label):
+        problems += yield trial
+    return "with it we would be locked out: " + "; ".join(problems) if problems else ""
 
 
 def _expected(record: Record, issuer: Issuer) -> JsonMap:

@@ -1,0 +1,206 @@
+"""We ourselves as a consumer of our own credentials: every daemon shows which version of each it has used with success, and
+before one is published, that everything could go on with it.
+
+A version of ours that works but may not do what our credentials need would lock us out. So it is asked twice: before it is
+published, with the value itself, and afterwards by every daemon that is alive, with what its references lead to by then.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+
+from rotatord import apply
+from rotatord.bugs import described
+from rotatord.errors import OutsideError, Permanent, RotatordError
+from rotatord.live import LivePlugins
+from rotatord.model import Record, Slot, Spec, State, Version, Way
+from rotatord.ops import Call, Context, fields_of, holds
+from rotatord.own import needs_of, plugin_of, spelled
+from rotatord.ports import Empowered, Instance, Journal, Published, Secrets
+from rotatord.replicas import Replicas
+from rotatord.secret import Secret
+
+NAMES = "own_names"  # fact: the credentials that are our own
+USED = "own_used"  # fact: what each daemon showed
+LEAST_SECONDS = 10.0
+MOST_RECORDS, MOST_NEEDS = 5000, 200  # of what depends on a credential of ours so much is asked
+_PUBLISHED = {State.PUBLISHED, State.RELOADED, State.VERIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one daemon has seen of one credential at one issuer or backend."""
+
+    version: str = ""  # the label that it used last with success
+    refused: str = ""  # the label with which it could not go on
+
+
+class Ourselves:
+    """Implements :class:`rotatord.ports.Consumer`. Thread-safe. ``bind`` before anything is asked."""
+
+    evidence = "attestation"
+
+    def __init__(self, journal: Journal, plugins: LivePlugins, replicas: Replicas, log: Callable[..., None]) -> None:
+        self._journal = journal
+        self._plugins = plugins
+        self._replicas = replicas
+        self._log = log
+        self._shown: dict[str, Shown] = {}  # by credential and owner
+        self._looking = threading.Lock()
+        self._ctx: Context | None = None
+        self.timeout = LEAST_SECONDS
+
+    def bind(self, ctx: Context) -> None:
+        """By this it is known what a slot holds."""
+        self._ctx = ctx
+        self.timeout = self._longest()
+
+    # --- the port --------------------------------------------------------------------------------------------------
+
+    def reload(self, published: Published) -> None:
+        """Nobody needs to be told: references are read at each use, and every daemon looks by itself."""
+
+    def instances(self, published: Published) -> Sequence[Instance]:
+        self.look(published.credential)
+        record = self._journal.get(published.credential)
+        if record is None:
+            return []
+        spec, all_of_them = _spec(record), self._told()
+        found = []
+        for daemon in sorted(self._replicas.alive()):
+            for owner in spec.own_of:
+                seen = all_of_them.get(daemon, {}).get(_key(record.name, owner), Shown())
+                found.append(Instance(id=f"{daemon}/{owner}", version=seen.version or None, refused=seen.refused or None))
+        return found
+
+    # --- before it is published ------------------------------------------------------------------------------------
+
+    def trials(self, spec: Spec, fields: Secret, label: str) -> Sequence[Call]:
+        """One call for each issuer and backend that would be spoken to with this version; its answer are sentences."""
+        if not spec.own_of:
+            return ()
+        registry = self._plugins.registry
+        values = registry.ownership.values(spec, registry, fields, label)
+        secret = registry.ownership.with_values(values, registry.secret)
+        found = []
+        for owner in spec.own_of:
+            plugin = plugin_of(registry, owner)
+            if isinstance(plugin, Empowered):
+                found.append(Call("own.works_with", partial(self._tried, plugin, owner, secret), 2 * plugin.timeout))
+        return found
+
+    def _tried(self, plugin: Empowered, owner: str, secret: Secrets) -> list[str]:
+        said = plugin.works_with(secret, self._needs(owner))
+        return [f"{spelled(owner)}: {sentence}" for sentence in said]
+
+    def _needs(self, owner: str) -> list[object]:
+        declared = islice(apply.declared(self._journal), MOST_RECORDS)
+        return needs_of(owner, (record.spec for record in declared), MOST_NEEDS)
+
+    # --- afterwards ------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The credentials that are our own."""
+        return list(json.loads(self._journal.fact(NAMES) or "[]"))
+
+    def look_at_all(self) -> None:
+        """Take up whatever is new; never raises but JournalUnavailable. For a thread of its own."""
+        self.timeout = self._longest()  # the configuration may be another by now
+        for name in self.names():
+            try:
+                self.look(name)
+            except OutsideError as error:
+                self._log("own credential", credential=name, error=str(error))
+            except RotatordError:
+                raise
+            except Exception as error:  # noqa: BLE001  a plugin's bug ends no thread
+                self._log("own credential", credential=name, error=f"bug: {described(error)}")
+
+    def look(self, name: str) -> None:
+        """Use the version that is published now, once, and tell the others how that went. Raises OutsideError."""
+        record = self._journal.get(name)
+        version = None if record is None else published_of(record)
+        if record is None or version is None:
+            return
+        with self._looking:
+            for owner in _spec(record).own_of:
+                key = _key(name, owner)
+                seen = self._shown.get(key, Shown())
+                if seen.version != version.label:
+                    self._shown[key] = self._used(record, version, owner, seen)
+            self._tell()
+
+    def _longest(self) -> float:
+        """Of a look at one credential: its home is read, and each who is spoken to with it is asked three times at most."""
+        registry = self._plugins.registry
+        owners = {each.owner for each in registry.ownership.references}
+        return LEAST_SECONDS + sum(3 * plugin_of(registry, owner).timeout for owner in owners)
+
+    def _used(self, record: Record, version: Version, owner: str, seen: Shown) -> Shown:
+        spec, registry, ctx = _spec(record), self._plugins.registry, self._ctx
+        assert ctx is not None
+        names = registry.issuer(version.issuer).traits.fields
+        held = registry.backend(spec.home.backend).read(spec.home, Slot.CURRENT)
+        fields = fields_of(held, names) if holds(ctx, held, version, names) else None
+        if fields is None:
+            return seen
+        values = registry.ownership.values(spec, registry, fields, version.label)
+        if registry.ownership.stale(owner, values, registry.secret):
+            return seen
+        plugin = plugin_of(registry, owner)
+        if isinstance(plugin, Empowered) and (why := self._fails(plugin, owner)):
+            self._log("own credential refused", credential=record.name, version=version.label, why=why)
+            return Shown(version=seen.version, refused=version.label)
+        return Shown(version=version.label)
+
+    def _fails(self, plugin: Empowered, owner: str) -> str:
+        try:
+            problems = self._tried(plugin, owner, self._plugins.registry.secret)
+            if not problems:
+                plugin.take_up()
+        except Permanent as error:
+            return str(error)
+        return "; ".join(problems)
+
+    # --- among daemons ---------------------------------------------------------------------------------------------
+
+    def _told(self) -> dict[str, dict[str, Shown]]:
+        told = json.loads(self._journal.fact(USED) or "{}")
+        return {daemon: {key: Shown(**seen) for key, seen in shown.items()} for daemon, shown in told.items()}
+
+    def _tell(self) -> None:
+        """Say what was seen here; what daemons said that are gone is forgotten."""
+        if self._told().get(self._replicas.owner) == self._shown:
+            return
+        with self._replicas.alone("own"):
+            alive = self._replicas.alive()
+            told = {daemon: shown for daemon, shown in self._told().items() if daemon in alive}
+            told[self._replicas.owner] = self._shown
+            plain = {daemon: {key: asdict(seen) for key, seen in shown.items()} for daemon, shown in told.items()}
+            self._journal.set_fact(USED, json.dumps(plain))
+
+
+def names_of(specs: Mapping[str, Spec]) -> str:
+    """The fact that remembers which credentials are our own."""
+    return json.dumps(sorted(name for name, spec in specs.items() if spec.own_of))
+
+
+def published_of(record: Record) -> Version | None:
+    """The version that destinations hold, or are to hold, by now."""
+    rotation = record.rotation
+    if rotation is not None and rotation.way is Way.FORWARD and rotation.state in _PUBLISHED:
+        return rotation.new
+    return record.current
+
+
+def _spec(record: Record) -> Spec:
+    return record.rotation.plan if record.rotation is not None else record.spec
+
+
+def _key(name: str, owner: str) -> str:
+    return f"{name} {owner}"
