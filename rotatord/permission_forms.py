@@ -1,4 +1,4 @@
-"""The forms in which rights are granted: Roles of Kubernetes, policies of Vault, policies of AWS IAM. Pure text."""
+"""The forms in which rights are granted: Roles of Kubernetes, policies of Vault and AWS, scopes of Cloudflare. Pure text."""
 
 from __future__ import annotations
 
@@ -156,9 +156,22 @@ def _sid(rule: Rule, taken: dict[str, int]) -> str:
     return sid if not sid or taken[sid] == 1 else f"{sid}{taken[sid]}"
 
 
+# --- Cloudflare ----------------------------------------------------------------------------------------------------
+
+
+def scope(grants: Grants) -> Iterator[str]:
+    """The lines of the scope that a token has to have, as a credential of ours would say it."""
+    yield "allow:"
+    for rule in grants.rules():
+        for reason in rule.why:
+            yield f"  # {_one_line(reason)}"
+        yield f"  - permissions: [{', '.join(json.dumps(verb) for verb in rule.verbs)}]"
+        yield f"    resources: [{', '.join(json.dumps(target) for target in rule.targets)}]"
+
+
 # --- together ------------------------------------------------------------------------------------------------------
 
-FORMS: dict[str, Callable[[Grants], Iterator[str]]] = {"kubernetes": rbac, "vault": hcl, "aws": iam}
+FORMS: dict[str, Callable[[Grants], Iterator[str]]] = {"kubernetes": rbac, "vault": hcl, "aws": iam, "cloudflare": scope}
 
 
 def heading(identity: Identity, grants: Grants) -> str:
@@ -188,7 +201,11 @@ def rows(identity: Identity, grants: Grants) -> list[JsonMap]:
             {**dict(zip(keys, rule.place, strict=True)), "names": [*rule.targets], "verbs": [*rule.verbs], "why": [*rule.why]}
             for rule in grants.rules()
         ]
-    names = {"vault": ("paths", "capabilities"), "aws": ("resources", "actions")}[identity.system]
+    names = {
+        "vault": ("paths", "capabilities"),
+        "aws": ("resources", "actions"),
+        "cloudflare": ("resources", "permissions"),
+    }[identity.system]
     found: list[JsonMap] = []
     for rule in grants.rules():
         row: JsonMap = {names[0]: [*rule.targets], names[1]: [*rule.verbs], "why": [*rule.why]}

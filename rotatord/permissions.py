@@ -18,20 +18,23 @@ from rotatord.registry import Configured
 from rotatord.rights import (
     AwsRight,
     BackendRights,
+    CloudflareRight,
     ConsumerRights,
     IssuerRights,
     KubernetesRight,
     RetireRights,
     Right,
     SessionRights,
+    VaultRight,
 )
 
-SYSTEMS = ("kubernetes", "vault", "aws")
+SYSTEMS = ("kubernetes", "vault", "aws", "cloudflare")
 # Settings that say where a plugin acts and as whom: what differs in them is granted apart.
 _TELLS_APART = {
     "kubernetes": ("kubeconfig", "context"),
     "vault": ("address", "namespace", "auth"),
     "aws": ("profile", "access_key", "assume_role"),
+    "cloudflare": ("account_id", "token"),
 }
 ANY = ""  # the target of a right that cannot be limited to names
 
@@ -197,11 +200,17 @@ class _Asking:
                 self.copy(Destination(backend=name, address={"path": reference["vault"]}, keys={}))
 
 
+_SYSTEM_OF: dict[type, str] = {
+    KubernetesRight: "kubernetes",
+    VaultRight: "vault",
+    AwsRight: "aws",
+    CloudflareRight: "cloudflare",
+}
+
+
 def system_of(right: Right) -> str:
     """The name of the system that a right is one of."""
-    if isinstance(right, KubernetesRight):
-        return "kubernetes"
-    return "aws" if isinstance(right, AwsRight) else "vault"
+    return next(name for kind, name in _SYSTEM_OF.items() if isinstance(right, kind))
 
 
 def _rights_of(plugin: object) -> Sequence[Right] | None:
@@ -214,6 +223,8 @@ def _taken_apart(right: Right) -> tuple[Place, tuple[str, ...], tuple[str, ...]]
         return (right.namespace, right.group, right.resource), right.names or (ANY,), right.verbs
     if isinstance(right, AwsRight):
         return right.conditions, right.resources, right.actions
+    if isinstance(right, CloudflareRight):
+        return (), (right.resource,), (right.permission,)
     return (), (right.path,), right.capabilities
 
 

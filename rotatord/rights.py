@@ -48,7 +48,16 @@ class AwsRight:
     why: str = field(default="", compare=False)
 
 
-Right = KubernetesRight | VaultRight | AwsRight
+@dataclass(frozen=True, slots=True, order=True)
+class CloudflareRight:
+    """A permission of a token on a resource, in the words of a scope (``Zone.DNS:Edit``, ``zone/example.com``)."""
+
+    permission: str
+    resource: str
+    why: str = field(default="", compare=False)
+
+
+Right = KubernetesRight | VaultRight | AwsRight | CloudflareRight
 
 
 def no_rights(*_: object, **__: object) -> tuple[Right, ...]:

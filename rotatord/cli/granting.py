@@ -22,6 +22,7 @@ class Language(StrEnum):
     RBAC = "rbac"
     VAULT = "vault"
     IAM = "iam"
+    CLOUDFLARE = "cloudflare"
     ALL = "all"
 
 
@@ -29,7 +30,8 @@ _SYSTEMS = {
     Language.RBAC: ("kubernetes",),
     Language.VAULT: ("vault",),
     Language.IAM: ("aws",),
-    Language.ALL: ("kubernetes", "vault", "aws"),
+    Language.CLOUDFLARE: ("cloudflare",),
+    Language.ALL: ("kubernetes", "vault", "aws", "cloudflare"),
 }
 
 
@@ -38,7 +40,7 @@ def rights(
     *,
     config: Config = "",
     language: Annotated[
-        Language, typer.Option("--as", metavar="LANGUAGE", help="rbac (Kubernetes), vault, iam (AWS) or all.")
+        Language, typer.Option("--as", metavar="LANGUAGE", help="rbac (Kubernetes), vault, iam (AWS), cloudflare or all.")
     ] = Language.ALL,
     service_account: Annotated[
         str, typer.Option("--service-account", metavar="NS/NAME", help="Bind the Roles to this ServiceAccount.")
@@ -89,7 +91,7 @@ def _collect(needs: Any, config: str) -> None:
 
 def _print(needs: Any, language: Language, account: Any) -> None:
     """The policies one after the other. A document that stands alone has no heading, so that JSON stays JSON."""
-    from rotatord.permission_forms import cautions, hcl, heading, iam, rbac  # noqa: PLC0415
+    from rotatord.permission_forms import FORMS, cautions, heading, rbac  # noqa: PLC0415
 
     chosen = [(identity, grants) for identity, grants in needs.grants.items() if identity.system in _SYSTEMS[language]]
     chosen.sort(key=lambda item: _SYSTEMS[language].index(item[0].system))
@@ -98,7 +100,7 @@ def _print(needs: Any, language: Language, account: Any) -> None:
             remark(heading(identity, grants))
         else:
             line(f"# {heading(identity, grants)}")
-        lines = {"kubernetes": lambda of: rbac(of, account), "vault": hcl, "aws": iam}[identity.system](grants)
+        lines = rbac(grants, account) if identity.system == "kubernetes" else FORMS[identity.system](grants)
         sys.stdout.writelines(f"{text}\n" for text in lines)
         for caution in cautions(identity, grants):
             remark(printable(caution))

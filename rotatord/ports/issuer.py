@@ -34,6 +34,8 @@ class Traits:
     shortest_life: timedelta = timedelta(0)  # of what can be given an end
     high_entropy: tuple[str, ...] = ()  # fields whose plain digests may be kept for leak matching
     forms: Mapping[str, str] = field(default_factory=dict)  # patterns that whole values of a field match, where it is known
+    # So many requests in so many seconds are answered to one identity of ours: the budget, where none is configured.
+    quota: tuple[int, float] | None = None
     names: tuple[str, ...] = ()  # fields that are no secrets, but say whose the others are: a ref may be one of them
 
 

@@ -1,0 +1,84 @@
+"""The token that rotatord itself uses at Cloudflare: whose it is, what it may do, from where, and until when.
+
+It makes every other token, so it is the one to look after: pinned to addresses, with an end, and replaced like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rotatord.cloudflare_catalogue import Catalogue
+from rotatord.cloudflare_client import Calls, Family
+from rotatord.cloudflare_scope import condition_seen, time_of
+from rotatord.errors import Denied, Invalid, NotFound, OutsideError
+from rotatord.ports import Life
+
+PLACE = "token"  # in the settings
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What can be seen of it. ``policies``: None where it may not look at itself."""
+
+    family: Family
+    id: str
+    status: str
+    expires_at: datetime | None
+    issued_at: datetime | None = None
+    pinned: bool | None = None
+    policies: tuple[Mapping[str, Any], ...] | None = None
+
+
+def look(calls: Calls, family: Family) -> Own:
+    """Who we are. A user's token may manage an account's tokens, so both places are asked. Raises our errors."""
+    shown: dict[str, Any] | None = None
+    whose = family
+    for candidate in dict.fromkeys((family, Family())):
+        try:
+            shown, whose = calls.get(f"{candidate.base}/verify"), candidate
+            break
+        except OutsideError as error:
+            refused = error
+    if shown is None:
+        raise refused
+    found = Own(whose, shown["id"], str(shown.get("status", "")), time_of(shown.get("expires_on")))
+    try:
+        token = calls.get(f"{whose.base}/{found.id}")
+    except (Denied, NotFound, Invalid):
+        return found
+    return Own(
+        whose,
+        found.id,
+        found.status,
+        found.expires_at,
+        time_of(token.get("issued_on")),
+        bool(condition_seen(token)),
+        tuple(token.get("policies") or ()),
+    )
+
+
+def lacking(own: Own, family: Family, catalogue: Catalogue, calls: Calls) -> list[str]:
+    """Why it cannot make tokens of a family, in sentences; as far as it may look at itself."""
+    if own.status != "active":
+        return [f"rotatord's own token at Cloudflare ({own.id}) is {own.status}: put a new one where the setting token leads"]
+    if own.policies is None:
+        return []
+    minting = {group.id for group in catalogue.groups(calls).values() if group.name == family.minting}
+    held = [group for policy in own.policies if policy.get("effect") == "allow" for group in policy["permission_groups"]]
+    if any(group.get("id") in minting or group.get("name") == family.minting for group in held):
+        return []
+    return [f"rotatord's own token at Cloudflare ({own.id}) needs the permission {family.minting} for {family}"]
+
+
+def life(own: Own) -> Life:
+    """How long it lasts, for whoever watches over that."""
+    lasts = own.expires_at - own.issued_at if own.expires_at and own.issued_at else None
+    dangers = []
+    if own.pinned is False:
+        dangers.append("it may be used from any address: whoever finds it can make tokens (pin it to the daemon's)")
+    if own.expires_at is None:
+        dangers.append("it never expires")
+    return Life(place=PLACE, ends_at=own.expires_at, lasts=lasts, danger="; ".join(dangers))

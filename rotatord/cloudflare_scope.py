@@ -1,0 +1,240 @@
+"""What a token at Cloudflare may do, in the words of people: the form of a scope, and all that needs no look at Cloudflare.
+
+A permission is written as the dashboard shows it (``Zone.DNS:Edit``) or as the API names it (``DNS Write``); a resource as
+``zone/example.com``, ``account/NAME``, ``r2/BUCKET``, by name or id. :mod:`rotatord.cloudflare_catalogue` finds their ids.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from rotatord.cloudflare_templates import TEMPLATES, filled
+from rotatord.mistakes import nearest, sentences
+from rotatord.model import JsonMap
+
+LEVELS = {
+    "zone": "com.cloudflare.api.account.zone",
+    "account": "com.cloudflare.api.account",
+    "user": "com.cloudflare.api.user",
+    "r2": "com.cloudflare.edge.r2.bucket",
+}
+JURISDICTIONS = ("default", "eu", "fedramp")
+_ID = re.compile(r"[0-9a-f]{32}")
+_PERMISSION = re.compile(
+    r"(?:(?P<level>zone|account|user|r2)\.)?(?P<product>[^.:][^:]*(?:: [^:]+)*?)(?::\s*(?P<action>\w[\w ]*))?", re.IGNORECASE
+)
+_RESOURCE = re.compile(
+    r"zone/(?:\*|[^/*\s]+)|account/[^/*]+/zone/\*|account/(?:\*|[^/*]+)|account|user|r2/(?:(?:default|eu|fedramp)/)?[a-z0-9][a-z0-9-]{1,62}"
+)
+_ACTIONS = {"edit": "Write", "write": "Write"}
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One permission as it was written. ``level``: zone, account, user, r2, or "" where it was not said."""
+
+    word: str
+    level: str
+    names: tuple[str, ...]  # what the catalogue may call it, the likelier first
+
+    @property
+    def id(self) -> str | None:
+        return self.word if _ID.fullmatch(self.word) else None
+
+
+def permission(word: str) -> Permission:
+    """The permission that a word means: ``Zone.DNS:Edit``, ``DNS Write``, ``Cache Purge``, or an id."""
+    found = _PERMISSION.fullmatch(word.strip())
+    if found is None or _ID.fullmatch(word):
+        return Permission(word, "", (word,))
+    product, action = found["product"].strip(), (found["action"] or "").strip()
+    names = (
+        [f"{product} {_ACTIONS.get(action.lower(), action)}", f"{product} {action}", f"{product}: {action}"] if action else []
+    )
+    if not action or product.lower().endswith(action.lower()):
+        names.append(product)
+    if not action:  # the dashboard says Edit where the API says Write
+        names += [f"{product[: -len(' edit')]} Write"] if product.lower().endswith(" edit") else []
+    return Permission(word, (found["level"] or "").lower(), tuple(dict.fromkeys(names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Permissions on resources, as written."""
+
+    effect: str
+    permissions: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+def _word_of_resource(word: str) -> str:
+    if not _RESOURCE.fullmatch(word):
+        raise ValueError(
+            f"{word!r} should be zone/NAME, zone/*, account, account/NAME, account/NAME/zone/*, user, r2/BUCKET or r2/eu/BUCKET"
+        )
+    return word
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or network (is part of the address outside its mask?)") from None
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time like 2026-12-01T00:00:00Z") from None
+    if when.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; add Z for UTC")
+    return text
+
+
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+Resource = Annotated[Word, AfterValidator(_word_of_resource)]
+Cidr = Annotated[str, AfterValidator(_network)]
+
+
+class GrantSection(BaseModel):
+    """Permissions on resources."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    permissions: list[Word] = Field(min_length=1)
+    resources: list[Resource] = Field(min_length=1)
+
+
+class Scope(BaseModel):
+    """What a token may do, from where and since when. One of: permissions with resources, ``allow``, a template."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    permissions: list[Word] = []
+    resources: list[Resource] = []
+    allow: list[GrantSection] = []
+    deny: list[GrantSection] = []
+    template: str | None = None
+    zone: Word | None = None  # of the template
+    account: Word | None = None
+    bucket: Word | None = None
+    ip_allow: list[Cidr] = []
+    ip_deny: list[Cidr] = []
+    not_before: Annotated[str, AfterValidator(_moment)] | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Scope:
+        if bool(self.permissions) != bool(self.resources):
+            raise ValueError("permissions and resources belong together: which permissions, and on what")
+        ways = [bool(self.permissions), bool(self.allow), self.template is not None]
+        if sum(ways) != 1:
+            raise ValueError("should have one of: permissions with resources, allow, or template")
+        given = {name for name in ("zone", "account", "bucket") if getattr(self, name) is not None}
+        if self.template is None:
+            if given:
+                raise ValueError(f"{min(given)} belongs to a template; put zone/NAME and the like under resources")
+            return self
+        template = TEMPLATES.get(self.template)
+        if template is None:
+            meant = nearest(self.template, TEMPLATES)
+            known = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(TEMPLATES))}"
+            raise ValueError(f"there is no template {self.template!r}; {known}")
+        if lacking := [name for name in template.needs if name not in given]:
+            raise ValueError(f"template {self.template} needs {' and '.join(lacking)}")
+        if extra := sorted(given - {*template.needs, *template.takes}):
+            raise ValueError(f"template {self.template} has no use for {' and '.join(extra)}")
+        for resource in (resource for _, resource in filled(self.template, self.given())):
+            _word_of_resource(resource)
+        return self
+
+    def given(self) -> dict[str, str]:
+        """What the template is filled with."""
+        values = {"zone": self.zone, "account": self.account, "bucket": self.bucket}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def problems(scope: JsonMap) -> list[str]:
+    """What is wrong with it as far as can be told without Cloudflare."""
+    return [text.replace("scope: Value error, ", "scope: ") for text in sentences(Scope, scope, "scope")]
+
+
+def grants_of(scope: JsonMap) -> list[Grant]:
+    """All that it allows and denies, templates filled in."""
+    asked = Scope.model_validate(scope)
+    if asked.template is not None:
+        allowed = [Grant("allow", (word,), (resource,)) for word, resource in filled(asked.template, asked.given())]
+    else:
+        sections = asked.allow or [GrantSection(permissions=asked.permissions, resources=asked.resources)]
+        allowed = [Grant("allow", tuple(item.permissions), tuple(item.resources)) for item in sections]
+    return allowed + [Grant("deny", tuple(item.permissions), tuple(item.resources)) for item in asked.deny]
+
+
+def condition_of(scope: JsonMap) -> JsonMap | None:
+    """The condition to send; None where there is none. An empty one would lock the token out of everywhere."""
+    lists = {"in": scope.get("ip_allow"), "not_in": scope.get("ip_deny")}
+    kept = {key: [str(ipaddress.ip_network(item)) for item in items] for key, items in lists.items() if items}
+    return {"request_ip": kept} if kept else None
+
+
+def condition_seen(token: Mapping[str, Any]) -> dict[str, list[str]]:
+    """``in`` and ``not_in`` of what Cloudflare shows, in either of its two spellings; what is empty is left out."""
+    condition = token.get("condition") or {}
+    lists = condition.get("request_ip") or condition.get("request.ip") or {}
+    return {key: [str(item) for item in lists[key]] for key in ("in", "not_in") if lists.get(key)}
+
+
+def same_networks(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Whether two lists mean the same addresses, whatever their order and spelling."""
+    return {_normal(item) for item in one} == {_normal(item) for item in other}
+
+
+def _normal(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return text
+
+
+def time_of(text: object) -> datetime | None:
+    """A time of Cloudflare's; None for none."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def spelled(moment: datetime) -> str:
+    """A time as Cloudflare takes it: UTC, whole seconds."""
+    return moment.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Triple = tuple[str, str, str]  # effect, id of the permission group, resource
+
+
+def flat(policies: Sequence[Mapping[str, Any]]) -> frozenset[Triple]:
+    """What policies grant and deny, whatever their order, their number and the nesting of resources: Cloudflare sorts them."""
+    found: set[Triple] = set()
+    for policy in policies:
+        for group in policy.get("permission_groups") or []:
+            for key in keys_of(policy.get("resources") or {}):
+                found.add((str(policy.get("effect")), str(group.get("id")), key))
+    return frozenset(found)
+
+
+def keys_of(resources: Mapping[str, Any]) -> list[str]:
+    """Each resource as one text; a nested one as the outer and the inner."""
+    found = []
+    for key, value in resources.items():
+        found += [f"{key}>{inner}" for inner in value] if isinstance(value, Mapping) else [key]
+    return found
