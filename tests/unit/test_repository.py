@@ -25,7 +25,7 @@ CLOCK_READS = {
 }
 UNSAYING_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "sync", "data"}
 THEIR_WORDS = {("rotatord/vault_client.py", "data"), ("rotatord/vault_login.py", "data")}  # as Vault's answers call it
-SDKS = {"hvac", "boto3", "botocore", "kubernetes", "requests"}
+SDKS = {"hvac", "boto3", "botocore", "cloudflare", "kubernetes", "requests"}
 MOCKS = re.compile(r'mock\.patch|\bMagicMock\b|monkeypatch\.setattr\((?!"sys\.)|unittest\.mock')
 
 
