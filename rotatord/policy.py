@@ -8,28 +8,19 @@ comes first in time. What may hold it up (a person's hold, a freeze, backoff, a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rotatord import windows
-from rotatord.model import JsonMap, Pause, Policy, Reason, Record, Standing, Version, digest_of
+from rotatord.dangers import OUTSIDE, UNTOUCHED, doom
+from rotatord.lives import backoff_end, last_stretch, latest_start, pull, renewal_lead, renewal_missed, sooner, when
+from rotatord.model import JsonMap, Pause, Reason, Record, digest_of
 
 NEVER = "never"
-# Without renew_before a version is replaced when a third of its life is left, as certificates commonly are.
-DEFAULT_LEAD = 1 / 3
-# The last stretch of a life in which nothing may hold a rotation up: this share of it, at most Policy.alarm_before.
-LAST_SHARE = 0.1
-_OUTSIDE = "outside its windows"
-FAILURE_RATE = "stopped at a failure rate"  # how a hold begins that rotations of others brought about; it lets nothing expire
-UNTOUCHED = {
-    Standing.UNMANAGED: "its destination holds a value that rotatord did not make: adopt it, or set on_unknown: replace",
-    Standing.BEHIND: "its destination knows more than this journal: read only until rebuild",
-    Standing.FORGOTTEN: "it is no longer declared: nothing is done to it without retire",
-    Standing.RETIRED: "it is retired",
-}
+_ALL_THE_SAME = "tried at {} all the same, because its version would expire"
+FAILURE_RATE = "stopped at a failure rate"  # how a hold begins that rotations of others brought about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +35,7 @@ class Due:
     starts_at: datetime | None = None  # when a rotation would start by itself; ask again then. None: not without a person
     blocked_by: str | None = None  # what holds up a rotation that is due, in words
     warnings: tuple[str, ...] = ()  # what will go wrong if nothing changes, each a sentence
+    endangered: str = ""  # why the current version expires, or lives on though it leaked, if nothing changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +56,12 @@ def due(record: Record, now: datetime, *, freeze: Pause | None = None) -> Due:
     found = _first_due(record, now)
     if found is None:
         why = "nothing ever makes it due: no max_age, no renew_before, and its version does not expire"
-        return Due(now=False, reason=Reason.DUE, check=NEVER, at=None, why=why, warnings=_doom(record, now, None, None))
+        dooms, notes = doom(record, now, None, None)
+        return Due(
+            now=False, reason=Reason.DUE, check=NEVER, at=None, why=why, warnings=(*dooms, *notes), endangered="; ".join(dooms)
+        )
     starts_at, blocked_by = _held_up(record, found, now, freeze)
+    dooms, notes = doom(record, now, found.at, starts_at, blocked_by or "", freeze)
     return Due(
         now=starts_at is not None and starts_at <= now,
         reason=found.reason,
@@ -74,7 +70,8 @@ def due(record: Record, now: datetime, *, freeze: Pause | None = None) -> Due:
         why=found.why,
         starts_at=starts_at,
         blocked_by=blocked_by if found.at <= now else None,
-        warnings=_doom(record, now, found.at, starts_at, blocked_by or ""),
+        warnings=(*dooms, *notes),
+        endangered="; ".join(dooms),
     )
 
 
@@ -93,7 +90,7 @@ def compromised(record: Record, now: datetime) -> _Found | None:
         return None
     for mark in record.leaks:
         if mark.generation == current.generation or (mark.ref and mark.ref == current.ref):
-            return _Found("compromised", Reason.COMPROMISED, mark.at, f"its current version leaked, marked at {_at(mark.at)}")
+            return _Found("compromised", Reason.COMPROMISED, mark.at, f"its current version leaked, marked at {when(mark.at)}")
     return None
 
 
@@ -102,7 +99,7 @@ def manual(record: Record, now: datetime) -> _Found | None:
     asked = record.asked
     if asked is None or asked.verb != "rotate":
         return None
-    return _Found("manual", asked.reason, asked.at, f"{asked.actor} asked for it at {_at(asked.at)}")
+    return _Found("manual", asked.reason, asked.at, f"{asked.actor} asked for it at {when(asked.at)}")
 
 
 def first(record: Record, now: datetime) -> _Found | None:
@@ -121,11 +118,11 @@ def expiring(record: Record, now: datetime) -> _Found | None:
         at = renewal_missed(current.renew_at, current.expires_at)
         if now < at:
             return None
-        return _Found("expiring", Reason.EXPIRING, at, f"it was not renewed in time and expires at {_at(current.expires_at)}")
-    at = current.expires_at - _last_stretch(record.spec.policy, current)
+        return _Found("expiring", Reason.EXPIRING, at, f"it was not renewed in time and expires at {when(current.expires_at)}")
+    at = current.expires_at - last_stretch(record.spec.policy, current)
     if now < at:
         return None  # until then renew_before speaks for it
-    return _Found("expiring", Reason.EXPIRING, at, f"it expires at {_at(current.expires_at)}")
+    return _Found("expiring", Reason.EXPIRING, at, f"it expires at {when(current.expires_at)}")
 
 
 def scope_changed(record: Record, now: datetime) -> _Found | None:
@@ -158,9 +155,9 @@ def renew_before(record: Record, now: datetime) -> _Found | None:
         return None
     end = min(ends)
     lead = renewal_lead(policy, end - current.minted_at)
-    at = end - lead - _pull(record, lead, end - current.minted_at)
+    at = end - lead - pull(record, lead, end - current.minted_at)
     verb = "expires" if end == expires_at else "reaches its greatest age"
-    return _Found("renew_before", Reason.DUE, at, f"it {verb} at {_at(end)} and is replaced from {_at(at)} on")
+    return _Found("renew_before", Reason.DUE, at, f"it {verb} at {when(end)} and is replaced from {when(at)} on")
 
 
 def max_age(record: Record, now: datetime) -> _Found | None:
@@ -168,8 +165,8 @@ def max_age(record: Record, now: datetime) -> _Found | None:
     current, age = record.current, record.spec.policy.max_age
     if current is None or age is None:
         return None
-    at = current.minted_at + age - _pull(record, age, 2 * age)
-    return _Found("max_age", Reason.DUE, at, f"minted at {_at(current.minted_at)}, it is to be replaced from {_at(at)} on")
+    at = current.minted_at + age - pull(record, age, 2 * age)
+    return _Found("max_age", Reason.DUE, at, f"minted at {when(current.minted_at)}, it is to be replaced from {when(at)} on")
 
 
 CHECKS: tuple[Check, ...] = (compromised, manual, first, expiring, scope_changed, renew_before, max_age)
@@ -180,40 +177,6 @@ def _first_due(record: Record, now: datetime) -> _Found | None:
     return next((answer for answer in found if answer.at <= now), None) or min(
         found, key=lambda answer: answer.at, default=None
     )
-
-
-# --- times ---------------------------------------------------------------------------------------------------------
-
-
-def renewal_lead(policy: Policy, life: timedelta) -> timedelta:
-    """How long before the end of ``life`` a version is replaced. Always shorter than the life: an issuer may give less
-    than was asked for, and a version that is due at birth would be replaced for ever."""
-    if policy.renew_before is not None and policy.renew_before < life:
-        return policy.renew_before
-    if policy.renew_before is None and policy.renew_before_percent is not None:
-        return life * policy.renew_before_percent / 100
-    return life * DEFAULT_LEAD
-
-
-def spread(name: str) -> float:
-    """A number in [0, 1) that is always the same for a name and even over many names."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
-
-
-def _pull(record: Record, lead: timedelta, life: timedelta) -> timedelta:
-    """By how much this credential is due earlier than its twins; never more than half of what is left before the lead."""
-    return min(lead * record.spec.policy.jitter_percent / 100, (life - lead) / 2) * spread(record.name)
-
-
-def renewal_missed(renew_at: datetime, expires_at: datetime) -> datetime:
-    """From when on a periodic version counts as one that will expire: it should have been prolonged long before."""
-    return renew_at + (expires_at - renew_at) / 2
-
-
-def _last_stretch(policy: Policy, version: Version) -> timedelta:
-    assert version.expires_at is not None
-    life = version.expires_at - version.minted_at
-    return min(policy.alarm_before, life * LAST_SHARE, renewal_lead(policy, life) / 2)
 
 
 # --- what holds it up ----------------------------------------------------------------------------------------------
@@ -230,7 +193,7 @@ def _held_up(record: Record, found: _Found, now: datetime, freeze: Pause | None)
     if hold is not None and hold.until > earliest:
         earliest, words = (
             hold.until,
-            f"held by {hold.owner} until {_at(hold.until)}" + (f": {hold.reason}" if hold.reason else ""),
+            f"held by {hold.owner} until {when(hold.until)}" + (f": {hold.reason}" if hold.reason else ""),
         )
     emergency, person = found.reason is Reason.COMPROMISED, found.check == "manual"
     if freeze is not None and not emergency:
@@ -238,15 +201,25 @@ def _held_up(record: Record, found: _Found, now: datetime, freeze: Pause | None)
             return None, freeze.why
         if freeze.until > earliest:
             earliest, words = freeze.until, freeze.why
-    last_chance = found.reason is Reason.EXPIRING and record.held_for_person.startswith(FAILURE_RATE)
-    if record.held_for_person and not (emergency or person or last_chance):
-        return None, record.held_for_person
-    until = record.backoff_until
+    if record.held_for_person and not (emergency or person):
+        again = _last_chance(record)
+        if again is None:
+            return None, record.held_for_person
+        if again > max(earliest, now):
+            earliest, words = again, f"{record.held_for_person}; {_ALL_THE_SAME.format(when(again))}"
+    until = backoff_end(record)
     if until is not None and until > max(earliest, now) and not person and _backoff_counts(record, emergency=emergency):
-        earliest, words = until, f"backing off until {_at(until)} after {_rolled_back(record)}"
+        earliest, words = until, f"backing off until {when(until)} after {_rolled_back(record)}"
     if emergency or person or record.current is None:
         return earliest, words
     return _windowed(record, earliest, words, now)
+
+
+def _last_chance(record: Record) -> datetime | None:
+    """When a rotation that is left to a person begins all the same: in the last stretch of a life, as waiting would do more
+    harm than another failure. None: nothing expires."""
+    latest = latest_start(record)
+    return None if latest is None else max(filter(None, (latest, sooner(record))))
 
 
 def _rolled_back(record: Record) -> str:
@@ -270,54 +243,10 @@ def _windowed(record: Record, earliest: datetime, words: str | None, now: dateti
         if latest <= wanted:
             return earliest, words
         opens = latest
-        return opens, f"{_OUTSIDE}; starts at {_at(opens)} all the same, because it would expire before they open"
+        return opens, f"{OUTSIDE}; starts at {when(opens)} all the same, because it would expire before they open"
     if opens is None:
-        return None, f"{_OUTSIDE}, which do not open any more"
-    return opens, f"{_OUTSIDE} until {_at(opens)}"
-
-
-def latest_start(record: Record) -> datetime | None:
-    """When so little of the current version's life is left that its replacement should be under way; None: it does not end."""
-    current = record.current
-    if current is None or current.expires_at is None:
-        return None
-    if current.renew_at is not None:
-        return renewal_missed(current.renew_at, current.expires_at)
-    return current.expires_at - _last_stretch(record.spec.policy, current)
-
-
-# --- what will go wrong --------------------------------------------------------------------------------------------
-
-
-def _doom(record: Record, now: datetime, at: datetime | None, starts_at: datetime | None, words: str = "") -> tuple[str, ...]:
-    current, rotation, policy = record.current, record.rotation, record.spec.policy
-    if current is None or current.expires_at is None or record.standing in UNTOUCHED:
-        return ()
-    expires_at = current.expires_at
-    if expires_at <= now:
-        return (f"expired at {_at(expires_at)}",)
-    if rotation is not None:
-        return (f"will expire {_at(expires_at)} while its rotation is halted ({rotation.halt.code})",) if rotation.halt else ()
-    if current.renew_at is not None:
-        return (f"will expire {_at(expires_at)} unless it can be renewed: {record.renew_error}",) if record.renew_error else ()
-    found = []
-    if policy.renew_before is not None and policy.renew_before >= expires_at - current.minted_at:
-        found.append("its issuer gave it a shorter life than renew_before: it is replaced when a third of that life is left")
-    if starts_at is None:
-        if at is None or at <= now + policy.alarm_before:
-            found.append(f"will expire {_at(expires_at)}: {words or 'nothing starts a rotation before'}")
-    elif starts_at >= expires_at:
-        outside = words.startswith(_OUTSIDE)
-        before = f"before the next window opens {_at(starts_at)}" if outside else f"before a rotation starts ({words})"
-        found.append(f"will expire {_at(expires_at)} {before}")
-    elif policy.expiry_beats_window and starts_at == latest_start(record):
-        opens = windows.next_open(policy.windows, max(starts_at, now))
-        if opens != max(starts_at, now):
-            opening = f"opens {_at(opens)}" if opens else "ever opens"
-            found.append(
-                f"would expire {_at(expires_at)} before the next window {opening}: starts {_at(starts_at)}, outside it"
-            )
-    return tuple(found)
+        return None, f"{OUTSIDE}, which do not open any more"
+    return opens, f"{OUTSIDE} until {when(opens)}"
 
 
 def _differ(one: JsonMap, other: JsonMap) -> bool:
@@ -332,7 +261,3 @@ def _in_order(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return sorted((_in_order(item) for item in value), key=digest_of)
     return value
-
-
-def _at(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(" ", "minutes")[:16] + "Z"

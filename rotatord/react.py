@@ -13,6 +13,7 @@ from datetime import datetime
 from rotatord import moves
 from rotatord.clock import Ids
 from rotatord.commands import Command
+from rotatord.dangers import kept_though_leaked
 from rotatord.errors import Refused
 from rotatord.machine import Place
 from rotatord.model import (
@@ -63,8 +64,9 @@ class Accept:
             evidence=facts,
         )
         notices: tuple[Notice, ...] = ()
-        if len(changed.leaks) > len(record.leaks):
-            text = f"{record.name}: marked as compromised by {command.actor}"
+        kept = kept_though_leaked(changed, now)
+        if len(changed.leaks) > len(record.leaks) or (kept and command.verb == "hold"):
+            text = f"{record.name}: " + (kept or f"marked as compromised by {command.actor}")
             notices = (Notice(id=ids.new("ntc"), kind="leaked", credential=record.name, text=text, at=now),)
         return Amendment(record=changed, events=(event,), notices=notices)
 

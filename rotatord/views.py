@@ -13,7 +13,9 @@ from typing import Any
 
 from rotatord import policy, principals
 from rotatord.clock import Instant
+from rotatord.dangers import UNTOUCHED
 from rotatord.durations import spell
+from rotatord.lives import latest_start
 from rotatord.machine import TABLE, Place, Row
 from rotatord.model import Debt, JsonMap, Owing, Pause, Record, Rotation, Standing, State, Version, Way
 
@@ -57,6 +59,10 @@ STATUS_FIELDS: dict[str, str] = {
     "asked": "what a person asked for and the next unit of work takes up: `verb`, `actor`, `at`, `reason`; or null",
     "waiting": "why nothing happens right now; empty when something does, or nothing has to",
     "forecast": "what will go wrong if nothing changes, days ahead; each a sentence",
+    "endangered": (
+        "why its current version will expire before a rotation can replace it, has expired, or leaked and is held, "
+        "if nothing changes; empty when none of these. `status` exits 1 for it"
+    ),
     "needs_person": "what waits for a person; each a sentence",
     "cannot_tell": "what is not known right now; each a sentence",
     "issuer": "its name in the configuration",
@@ -156,6 +162,7 @@ def status(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMa
         "asked": plain(record.asked),
         "waiting": waiting(record, due),
         "forecast": list(due.warnings),
+        "endangered": due.endangered,
         "needs_person": needs_person(record, now),
         "cannot_tell": cannot_tell(record),
         "issuer": record.spec.issuer,
@@ -221,12 +228,12 @@ def needs_person(record: Record, now: datetime) -> list[str]:
     if record.held_for_person:
         found.append(record.held_for_person)
     if record.standing in {Standing.UNMANAGED, Standing.BEHIND}:
-        found.append(policy.UNTOUCHED[record.standing])
+        found.append(UNTOUCHED[record.standing])
     expires_at = record.current.expires_at if record.current else None
     if expires_at is not None and record.standing is Standing.MANAGED:
         if expires_at <= now:
             found.append(f"its current version expired at {plain(expires_at)}")
-        elif _stuck(record) and now >= (policy.latest_start(record) or expires_at):
+        elif _stuck(record) and now >= (latest_start(record) or expires_at):
             found.append(f"its current version expires at {plain(expires_at)} and no rotation is under way to replace it")
     found.extend(f"{drift.destination} holds a foreign value" for drift in record.drift if drift.what == "foreign")
     if record.renew_error:

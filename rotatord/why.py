@@ -10,7 +10,9 @@ from datetime import datetime
 
 from rotatord import policy, views
 from rotatord.commands import Command, parse
+from rotatord.dangers import UNTOUCHED
 from rotatord.errors import Refused
+from rotatord.lives import backoff_end
 from rotatord.model import Debt, Event, JsonMap, Pause, Record, Rotation, Standing, Version
 from rotatord.ports import Amendment
 from rotatord.views import plain
@@ -61,7 +63,7 @@ def why(record: Record, now: datetime, attempt: Attempt, history: Sequence[Event
         "ledger": [_debt(debt) for debt in record.ledger],
         "asked": plain(record.asked),
         "failures": record.failures,
-        "backoff_until": plain(record.backoff_until),
+        "backoff_until": plain(backoff_end(record)),
         "history": [plain(event) for event in history],
     }
 
@@ -77,7 +79,7 @@ def summary(record: Record, due: policy.Due) -> str:
         held_up = rotation.waiting or rotation.error
         return f"{doing}; next: {row.step.value if row else 'nothing'}" + (f"; waiting: {held_up}" if held_up else "")
     if record.standing not in {Standing.MANAGED, Standing.NEW}:
-        return policy.UNTOUCHED[record.standing]
+        return UNTOUCHED[record.standing]
     return due.why + (f"; but {due.blocked_by}" if due.blocked_by else "")
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rotatord import policy, principals
+from rotatord.lives import renewal_missed
 from rotatord.model import Debt, Grant, LeakMark, Pause, Reason, Record, Rotation, Standing, Version, Way
 
 LOOK_AGAIN = timedelta(minutes=5)  # at something that is due but blocked for an unknown time
@@ -182,7 +183,7 @@ def alarm_at(record: Record) -> datetime | None:
     if current is None or current.expires_at is None or record.alarmed == current.generation:
         return None
     if current.renew_at is not None:
-        return policy.renewal_missed(current.renew_at, current.expires_at)
+        return renewal_missed(current.renew_at, current.expires_at)
     return current.expires_at - min(record.spec.policy.alarm_before, (current.expires_at - current.minted_at) / 10)
 
 

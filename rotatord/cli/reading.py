@@ -26,7 +26,7 @@ def status(
     issuer: Annotated[str | None, typer.Option("--issuer", metavar="NAME", help="Only those of this issuer.")] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Show how every credential stands. Exits 1 when something needs a person."""
+    """Show how every credential stands. Exits 1 when something needs a person, or will expire if nothing changes."""
     with reading(place_of(context)) as source:
         page = source.listing("status") if name is None else source.credential(name)
     page.pop("next", None)
@@ -38,7 +38,7 @@ def status(
     else:
         _announce(page)
         _one(page["credentials"][0], page["at"]) if name is not None and page["credentials"] else _all(page)
-    if page.get("read_only") or any(row["needs_person"] for row in page["credentials"]):
+    if page.get("read_only") or any(row["needs_person"] or row["endangered"] for row in page["credentials"]):
         raise typer.Exit(Exit.FINDINGS)
 
 
@@ -201,7 +201,7 @@ def _note(row: JsonMap) -> str:
     """The one thing to know: what waits for a person, then what will go wrong, why nothing begins, what is unknown, what an
     open rotation waits for."""
     idle, busy = ("", row["waiting"]) if row["rotation"] else (row["waiting"], "")
-    found = [*row["needs_person"], *row["forecast"], idle, *row["cannot_tell"], busy]
+    found = [*row["needs_person"], row["endangered"], *row["forecast"], idle, *row["cannot_tell"], busy]
     held = [f"held by {hold['owner']} until {hold['until']}" for hold in row["holds"]]
     return next((text for text in [*found, *held] if text), "")
 

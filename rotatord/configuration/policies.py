@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from rotatord import policy as decide
+from rotatord import lives as decide
 from rotatord import windows
 from rotatord.configuration.schema import PolicySection
 from rotatord.configuration.values import Percent

@@ -22,5 +22,8 @@ def discard(ctx: Context, record: Record) -> Unit:
     why = rotation.rollback or rotation.error
     event = ctx.event(record, "rotation.rolled_back", "done", rotation.new, why=why)
     notice = ctx.notice(record, "rolled_back", f"{record.name}: rolled back: {why}", rotation=rotation.id)
-    record = yield from commit(moves.discarded(record, traits, ctx.now()), event, notices=(notice,))
-    return Done(record)
+    after = moves.discarded(record, traits, ctx.now())
+    notices = [notice]
+    if after.held_for_person and after.held_for_person != record.held_for_person:
+        notices.append(ctx.notice(record, "halted", f"{record.name}: {after.held_for_person}", code="rolled_back"))
+    return Done((yield from commit(after, event, notices=tuple(notices))))

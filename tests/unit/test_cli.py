@@ -25,7 +25,7 @@ from rotatord.cli.output import moment, printable
 from rotatord.clock import RandomIds, SystemClock
 from rotatord.errors import Retryable
 from rotatord.journal import open_journal
-from rotatord.model import Event, Reason, Record, Standing, State, Summary, Way
+from rotatord.model import Event, Hold, Reason, Record, Standing, State, Summary, Way
 from rotatord.ports import Amendment
 from rotatord.testing.clock import VirtualClock
 
@@ -135,6 +135,15 @@ def test_status_exits_1_when_a_person_is_needed(tmp_path: Path, call: Command) -
         assert (code, err) == (1, "READ ONLY: the journal was lost\n")
 
 
+def test_status_exits_1_when_a_version_will_expire(tmp_path: Path, call: Command) -> None:
+    """Nothing waits for a person yet, and somebody holds it until after its end: that is no clean answer."""
+    held = (Hold(owner="bo", until=START + 3 * HOUR),)
+    with listening(Served(record("doomed", current=version(expires_at=START + 2 * HOUR), holds=held)), tmp_path):
+        code, out, _ = call("status")
+        assert (code, "before a rotation starts (held by bo" in out) == (1, True)
+        assert "endangered        will expire" in call("status", "doomed")[1]
+
+
 def test_status_notes_why_nothing_begins_before_what_is_unknown(tmp_path: Path, call: Command) -> None:
     """What failed is what one looks for; that an orphan may yet appear can wait."""
     searching = (owing(sweep_until=START + HOUR, abandoned=(1,)),)
@@ -166,8 +175,8 @@ def test_plan_lists_what_is_next_first_and_warns(tmp_path: Path, call: Command) 
     with listening(Served(doomed, record("later"), record("first", current=None)), tmp_path):
         code, out, _ = call("plan")
         assert code == 1
-        assert [line.split()[0] for line in out.splitlines()[1:4]] == ["first", "later", "doomed"]
-        assert "doomed: will expire" in out
+        assert [line.split()[0] for line in out.splitlines()[1:4]] == ["first", "doomed", "later"]
+        assert "doomed: would expire" in out
 
 
 def test_check_and_strays_exit_by_what_they_found(tmp_path: Path, call: Command) -> None:

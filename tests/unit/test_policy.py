@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rotatord import policy, windows
+from rotatord import policy, retry, windows
 from rotatord.model import (
     Asked,
     Halt,
@@ -264,7 +264,11 @@ def test_a_window_that_opens_in_time_is_no_cause_for_a_warning() -> None:
     ("changes", "when", "words"),
     [
         ({"holds": (Hold(owner="bo", until=MINTED + 40 * DAY),)}, 0, "before a rotation starts (held by bo"),
-        ({"held_for_person": "rolled back 4 times"}, 24, "will expire 2026-07-31 12:00Z: rolled back 4 times"),
+        (
+            {"held_for_person": "rolled back 4 times"},
+            24,
+            "would expire 2026-07-31 12:00Z: rolled back 4 times; tried at 2026-07-28",
+        ),
         ({}, 31, "expired at 2026-07-31 12:00Z"),
     ],
 )
@@ -325,3 +329,125 @@ def test_the_checks_are_asked_in_their_order() -> None:
     """Of several that are due the weightiest gives the reason."""
     names = [check.__name__ for check in policy.CHECKS]
     assert names == ["compromised", "manual", "first", "expiring", "scope_changed", "renew_before", "max_age"]
+
+
+# --- no pause of ours outlives a version -----------------------------------------------------------------------------
+
+
+def rolled_back(at: datetime, failures: int, **changes: Any) -> Record:
+    """A month's version whose rotations were rolled back, the last one at this moment."""
+    last = Summary(
+        id="rot_9", reason=Reason.DUE, way=Way.BACK, state=State.ROLLED_BACK, started_at=at, finished_at=at, error="broke"
+    )
+    wait = retry.after_rolled_back(failures, Reason.DUE)
+    held = "" if wait is not None else f"{failures} rotations in a row were rolled back"
+    known = {"failures": failures, "last": last, "backoff_until": at + wait if wait else None, "held_for_person": held}
+    return record(rules(renew_before=7 * DAY), life=30 * DAY, **(known | changes))
+
+
+@pytest.mark.parametrize(
+    ("left", "failures", "hours"),
+    [
+        (6 * DAY, 1, 1.0),  # the usual pauses, while there is time
+        (6 * DAY, 2, 4.0),
+        (6 * DAY, 3, 24.0),
+        (2 * DAY, 3, 12.0),  # a quarter of what is left, where that comes first
+        (2 * HOUR, 1, 0.5),
+        (2 * HOUR, 3, 0.5),
+        (timedelta(minutes=2), 3, 1 / 60),  # not more often than every minute
+        (-DAY, 3, 1.0),  # and hourly when it is too late
+    ],
+)
+def test_backing_off_ends_before_the_version_does(left: timedelta, failures: int, hours: float) -> None:
+    """After a rotation was rolled back with so much of the life left, the next one starts after so many hours."""
+    at = MINTED + 30 * DAY - left
+    again = policy.due(rolled_back(at, failures), at).starts_at
+    assert again is not None
+    assert (again - at) / HOUR == pytest.approx(hours)
+
+
+def test_a_wait_for_a_person_ends_before_the_version_does() -> None:
+    """After the fourth a person is asked for, and forecast says when it is tried without one: in the last stretch, and then
+    again and again."""
+    at, end = MINTED + 24 * DAY, MINTED + 30 * DAY
+    parked = rolled_back(at, 4)
+    answer = policy.due(parked, at)
+    assert (answer.now, answer.starts_at, answer.endangered) == (False, end - 3 * DAY, "")
+    assert "tried at 2026-07-28 12:00Z all the same" in answer.warnings[0]
+    assert policy.due(parked, end - 3 * DAY).now
+    once_more = rolled_back(end - 3 * DAY, 5)
+    assert policy.due(once_more, end - 3 * DAY).starts_at == end - 3 * DAY + 18 * HOUR
+    forever = rolled_back(at, 4, current=replace(known_version(parked), expires_at=None))
+    assert policy.due(replace(forever, spec=replace(forever.spec, policy=rules(max_age=DAY))), end).starts_at is None
+
+
+def known_version(item: Record) -> Version:
+    assert item.current is not None
+    return item.current
+
+
+@pytest.mark.parametrize("held", ["stopped at a failure rate: …", "one change makes 20 of 30 due"])
+def test_no_brake_lets_a_version_expire(held: str) -> None:
+    """Whatever left it to a person: the last stretch of a life does not wait for one."""
+    parked = record(rules(renew_before=7 * DAY), life=30 * DAY, held_for_person=held)
+    assert not policy.due(parked, MINTED + 26 * DAY).now
+    assert policy.due(parked, MINTED + 27 * DAY).now
+    assert policy.due(parked, MINTED + 27 * DAY).reason is Reason.EXPIRING
+
+
+# --- what endangers a version ----------------------------------------------------------------------------------------
+
+ENDLESS = Pause(owner="", until=None, reason="by ana at noon")
+PLANNED: dict[str, Any] = {"id": "rot_2", "reason": Reason.DUE, "way": Way.FORWARD, "state": State.PLANNED, "actor": "rotatord"}
+
+
+def planned(**changes: Any) -> Record:
+    base = record(rules(renew_before=7 * DAY), life=30 * DAY)
+    times = dict.fromkeys(("since", "due_at", "started_at"), MINTED)
+    return replace(base, rotation=Rotation(plan=base.spec, base=base.current, **(PLANNED | times | changes)))
+
+
+MONTH = record(rules(renew_before=7 * DAY), life=30 * DAY)
+STRICT = record(rules(renew_before=7 * DAY, windows=CLOSED, expiry_beats_window=False), life=30 * DAY)
+HELD = Hold(owner="bo", until=MINTED + 2 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("item", "day", "freeze", "words"),
+    [
+        (STRICT, 0, None, "before the next window opens 2027-01-01"),
+        (replace(MONTH, holds=(Hold(owner="bo", until=MINTED + 31 * DAY),)), 0, None, "before a rotation starts (held by bo"),
+        (MONTH, 20, ENDLESS, "will expire 2026-07-31 12:00Z: the installation is paused by ana at noon"),
+        (MONTH, 10, FROZEN, "before a rotation starts (the installation is paused until 2026-08-10"),
+        (planned(), 24, FROZEN, "will expire 2026-07-31 12:00Z: the installation is paused until 2026-08-10"),
+        (planned(waiting="max_live is reached"), 28, None, "while its rotation is planned: max_live is reached"),
+        (planned(halt=Halt(code="no", message="no", at=MINTED)), 1, None, "while its rotation is halted"),
+        (replace(MONTH, leaks=(leak(),), holds=(HELD,)), 1, None, "compromised and held: version 3"),
+        (MONTH, 31, None, "expired at"),
+    ],
+)
+def test_what_lets_a_version_expire_is_told(item: Record, day: int, freeze: Pause | None, words: str) -> None:
+    """Window, hold, pause, cap, halt: in words, and days ahead."""
+    assert words in policy.due(item, MINTED + day * DAY, freeze=freeze).endangered
+
+
+@pytest.mark.parametrize(
+    ("item", "day", "freeze"),
+    [
+        (MONTH, 22, None),
+        (MONTH, 24, None),
+        (record(rules(renew_before=7 * DAY, windows=CLOSED), life=30 * DAY), 0, None),  # resolved by the policy's rule
+        (replace(MONTH, holds=(Hold(owner="bo", until=MINTED + 29 * DAY),)), 0, None),
+        (MONTH, 24, replace(FROZEN, until=MINTED + 26 * DAY)),
+        (MONTH, 10, ENDLESS),  # weeks ahead
+        (planned(), 24, replace(FROZEN, until=MINTED + 26 * DAY)),
+        (planned(waiting="max_live is reached"), 24, None),
+        (planned(state=State.VERIFIED, waiting="the overlap"), 29, None),
+        (rolled_back(MINTED + 24 * DAY, 4), 24, None),
+        (replace(MONTH, holds=(HELD,)), 1, None),
+        (record(rules(max_age=DAY)), 31, None),
+    ],
+)
+def test_what_ends_in_time_endangers_nothing(item: Record, day: int, freeze: Pause | None) -> None:
+    """No alarm where a rule, or the end of a hold or pause, comes in time."""
+    assert policy.due(item, MINTED + day * DAY, freeze=freeze).endangered == ""
