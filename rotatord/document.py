@@ -17,6 +17,7 @@ from rotatord.errors import Invalid
 from rotatord.model import Destination, Marker
 
 MARKER_KEY = "_rotatord"
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -149,13 +150,13 @@ class Stamp:
 def content_digest(document: Mapping[str, object]) -> str:
     """SHA-256 over everything in the document but the stamp. As secret as the values are guessable: keep it beside them."""
     rest = {key: value for key, value in document.items() if key != MARKER_KEY}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL(rest).encode()).hexdigest()
 
 
 def write_stamp(marker: Marker, field_names: Iterable[str], document: Mapping[str, object]) -> str:
     """One line of JSON for :data:`MARKER_KEY`, or for wherever a backend keeps it."""
     stamp = {"marker": asdict(marker), "fields": sorted(field_names), "content": content_digest(document)}
-    return json.dumps(stamp, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL(stamp)
 
 
 def read_stamp(text: object) -> Stamp | None:

@@ -68,7 +68,7 @@ class Destination:
     @property
     def id(self) -> str:
         """Names the document: backend and address."""
-        parts = ",".join(f"{key}={self.address[key]}" for key in sorted(self.address))
+        parts = ",".join([f"{key}={self.address[key]}" for key in sorted(self.address)])
         return f"{self.backend}:{parts}"
 
 

@@ -42,6 +42,9 @@ class Shown:
     label: str | None
 
 
+_NOTHING = Shown(None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Showing:
     """One value that was readable at a current slot, from when on."""
@@ -124,9 +127,13 @@ class FakeBackend(Fake):
         """What a reader of the current slot sees now, or saw ``at`` a moment. Needs no permission, is not recorded."""
         with self._lock:
             if at is None:
-                return self._now.get(destination.id, Shown(None, None))
+                return self.shows(destination.id)
             seen = [each for each in self.showings if each.destination == destination.id and each.at <= at]
-            return seen[-1].shown if seen else Shown(None, None)
+            return seen[-1].shown if seen else _NOTHING
+
+    def shows(self, place: str) -> Shown:
+        """What a reader of the current slot sees now, by the destination's id."""
+        return self._now.get(place, _NOTHING)
 
     def changed(self, destination: Destination) -> datetime:
         """When the current slot last began to show what it shows."""
@@ -142,7 +149,7 @@ class FakeBackend(Fake):
     def holds(self, secret: Secret) -> list[str]:
         """The destinations whose current slot shows exactly this secret now."""
         with self._lock:
-            return [place.id for place in self._destinations.values() if self.shown(place).fields == secret]
+            return [place for place in self._destinations if self.shows(place).fields == secret]
 
     def raw(self) -> bytes:
         """Everything that the store keeps, as a thief of its disk would find it."""
@@ -191,7 +198,7 @@ class FakeBackend(Fake):
             self._show(destination)
 
     def _kept(self, destination: Destination, slot: Slot) -> Kept:
-        return self._slots.get((destination.id, slot), Kept(f"{self._lives}.0"))
+        return self._slots.get((destination.id, slot)) or Kept(f"{self._lives}.0")
 
     def _compare(self, destination: Destination, slot: Slot, expect: str) -> None:
         if self._kept(destination, slot).token != expect:
@@ -211,7 +218,7 @@ class FakeBackend(Fake):
 
     def _show(self, destination: Destination) -> None:
         kept = self._kept(destination, Slot.CURRENT)
-        shown = Shown(None, None)
+        shown = _NOTHING
         if kept.document is not None:
             readable = kept.written if kept.intact else None
             fields = readable or _fields(destination, Slot.CURRENT, kept) or UNREADABLE

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from rotatord.errors import Denied, Retryable
 from rotatord.model import JsonMap
@@ -14,14 +15,13 @@ from rotatord.testing.clock import VirtualClock
 ErrorFactory = Callable[[], Exception]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a port, before it took effect. ``facts`` hold no secret values."""
 
     at: datetime
     who: str
     method: str
-    facts: JsonMap = field(default_factory=dict)
+    facts: JsonMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Fake:
 
     def _enter(self, method: str, **facts: object) -> None:
         """Record a call, let it take its time, and raise what the knobs say. Call it before any effect."""
-        self.book.call(self.name, method, dict(facts))
+        self.book.call(self.name, method, facts)
         if self.call_seconds:
             self.clock.advance(self.call_seconds)
         if self.down:

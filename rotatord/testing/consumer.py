@@ -71,7 +71,7 @@ class FakeConsumer(Fake):
         super().__init__(clock, name, book or issuer.book, call_seconds)
         self.issuer = issuer
         self.backend = backend
-        self.destination = destination
+        self.read_from(destination)
         self.evidence = evidence
         self.poll = poll
         self.applies_after = applies_after
@@ -136,17 +136,22 @@ class FakeConsumer(Fake):
             if copy.ends_at is not None:
                 found.append(copy.ends_at)
             elif copy.polls_at is not None:
-                shown = shown or self.backend.shown(self.destination)
+                shown = shown or self.backend.shows(self._place)
                 if self.copy_delay or shown.fields is not copy.secret:
                     found.append(copy.polls_at)
         return found
 
     def keep_up(self) -> None:
         """Polls are over at which there was nothing new to read."""
-        now, shown = self.clock.outside(), self.backend.shown(self.destination)
+        now, shown = self.clock.outside(), self.backend.shows(self._place)
         for copy in self.copies:
             if self.poll and copy.polls_at is not None and copy.polls_at < now and shown.fields is copy.secret:
                 copy.polls_at += self.poll * -((copy.polls_at - now) // self.poll)
+
+    def read_from(self, destination: Destination) -> None:
+        """Follow this destination from now on."""
+        self.destination = destination
+        self._place = destination.id
 
     def scale(self, count: int) -> None:
         """Run this many instances: the oldest end at once, new ones start with what they can read."""
@@ -214,7 +219,8 @@ class FakeConsumer(Fake):
         if copy.stuck:
             return
         now = self.clock.outside()
-        shown = self.backend.shown(self.destination, now - self.copy_delay if self.copy_delay else None)
+        late = self.copy_delay
+        shown = self.backend.shown(self.destination, now - late) if late else self.backend.shows(self._place)
         if shown.fields is None:
             return  # nothing to read: whoever runs goes on with what it has
         if shown.label is not None and self.refuses(shown.label):

@@ -13,9 +13,8 @@ _MASK = (1 << 64) - 1
 _PARTS = 10_000
 
 
-def mixed(*numbers: int) -> int:
-    """64 bits that depend on all of these numbers (splitmix64)."""
-    state = 0
+def mixed(*numbers: int, state: int = 0) -> int:
+    """64 bits that depend on all of these numbers (splitmix64). ``state``: what the numbers before these came to."""
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -59,7 +58,7 @@ SHARES: tuple[tuple[Fault, int, bool], ...] = (
     (Fault.HUNG, 60, False),
     (Fault.DENIED, 25, False),
 )
-COMMIT_SHARES: tuple[tuple[Fault, int], ...] = ((Fault.AWAY, 60), (Fault.UNHEARD, 60))
+COMMIT_SHARES: tuple[tuple[Fault, int, bool], ...] = ((Fault.AWAY, 60, False), (Fault.UNHEARD, 60, False))
 
 
 @dataclass(slots=True)
@@ -75,6 +74,7 @@ class Fates:
     wild: bool = True
     happened: list[str] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=dict)
+    _states: dict[str, int] = field(default_factory=dict)
     _passed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def of_call(self, name: str, call: Call, settles: float) -> Fate:
@@ -87,9 +87,8 @@ class Fates:
         part, other = (bits & 0xFFFF) / 0x10000, ((bits >> 16) & 0xFFFF) / 0x10000
         answers = 0.0 if (bits >> 32) & 1 else 0.02 + 0.4 * part
         fate = _usual(call, answers, other)
-        if fault is None or f"{name}#{number}" in self.left_out:
+        if fault is None or (named := f"{name}#{number}") in self.left_out:
             return fate
-        named = f"{name}#{number}"
         self.happened.append(named)
         return _troubled(fault, named, fate, (part, other), call, settles)
 
@@ -97,11 +96,8 @@ class Fates:
         number, bits = self._draw(name)
         if not self.wild:
             return CALM
-        fault = self._planned(name, number, "commit") or _pick(
-            bits % _PARTS, ((f, share, False) for f, share in COMMIT_SHARES), True
-        )
-        named = f"{name}#{number}"
-        if fault is None or named in self.left_out:
+        fault = self._planned(name, number, "commit") or _pick(bits % _PARTS, COMMIT_SHARES, True)
+        if fault is None or (named := f"{name}#{number}") in self.left_out:
             return CALM
         self.happened.append(named)
         freezes = 3.0 + 60.0 * ((bits >> 20) & 0xFF) / 256 if fault in {Fault.FROZEN, Fault.FROZEN_STARTED} else 0.0
@@ -113,7 +109,10 @@ class Fates:
 
     def _draw(self, name: str) -> tuple[int, int]:
         number = self._counts[name] = self._counts.get(name, 0) + 1
-        return number, mixed(self.seed, self.names.index(name), number)
+        state = self._states.get(name)
+        if state is None:
+            state = self._states[name] = mixed(self.seed, self.names.index(name))
+        return number, mixed(number, state=state)
 
 
 def _troubled(fault: Fault, name: str, usual: Fate, parts: tuple[float, float], call: Call, settles: float) -> Fate:

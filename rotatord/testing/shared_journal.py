@@ -13,7 +13,7 @@ from rotatord.clock import Clock, Ids
 from rotatord.errors import JournalUnavailable
 from rotatord.journal.codec import EVENTS, RECORDS
 from rotatord.journal.memory import MemoryJournal
-from rotatord.journal.row import row_of
+from rotatord.journal.row import NO_TIME, micros, moment, row_of
 from rotatord.model import Event, Notice, Record
 from rotatord.ports import NOTHING, Amendment, Lease
 from rotatord.replacing import replace
@@ -48,6 +48,17 @@ class SharedJournal(MemoryJournal):
         """The truth: whether this lease lasts for so long from now."""
         fence, expires = self._leases.holder(lease.name)
         return fence == lease.fence and expires - self._clock.monotonic() >= seconds
+
+    def next_due(self, after: datetime | None = None) -> datetime | None:
+        """As any journal's; asked before everything that happens, so it makes no sets."""
+        now, holder = self._clock.monotonic(), self._leases.holder
+        least = NO_TIME if after is None else micros(after)
+        due = [
+            row.due_at
+            for row in self._rows.values()
+            if row.due_at is not None and row.due_at > least and holder(row.name)[1] <= now
+        ]
+        return moment(min(due)) if due else None
 
     def next_end(self) -> float | None:
         """Seconds until the next lease runs out."""

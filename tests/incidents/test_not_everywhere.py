@@ -50,7 +50,7 @@ def test_cloudflare_r2_2025() -> None:
         sim, _ = staged(kind=FakeIssuer, rules=PATIENT, **left_out)
         production = sim.world.destination("production")
         sim.world.backends["store"].tamper(production, value(sim), keep_marker=False)
-        sim.world.consumers["app"].destination = production  # what is rotated is another environment's
+        sim.world.consumers["app"].read_from(production)  # what is rotated is another environment's
         sim.request("rotate", NAME)
         sim.run(600.0)
         return sim.problems()

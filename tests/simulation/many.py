@@ -71,8 +71,9 @@ class Found:
 
 
 def run_chunk(first: int, count: int, hashed: bool) -> Found:
-    """Some seeds, in this process. Memory is tidied between them, not within."""
+    """Some seeds, in this process. Memory is tidied between them, not within; what was there before is never looked at."""
     found = Found()
+    gc.freeze()
     gc.disable()
     try:
         for seed in range(first, first + count):
