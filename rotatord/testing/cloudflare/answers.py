@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,19 @@ class Page:
             "total_pages": -(-total // per_page),
         }
 
+    def of(self, shown: Callable[[Any], Any]) -> Page:
+        """The same page, of what its rows look like."""
+        self.rows = [shown(row) for row in self.rows]
+        return self
+
+
+class Cursored:
+    """Some of a list, and where it goes on."""
+
+    def __init__(self, rows: Sequence[Any], after: str | None) -> None:
+        self.rows = list(rows)
+        self.info = {"count": len(self.rows), "cursors": {"after": after} if after else {}}
+
 
 class Noted:
     """A result with messages beside it."""
@@ -42,7 +55,7 @@ def success(result: Any) -> Reply:
     body: Json = {"result": result, "success": True, "errors": [], "messages": []}
     if isinstance(result, Noted):
         body |= {"result": result.result, "messages": result.messages}
-    elif isinstance(result, Page):
+    elif isinstance(result, Page | Cursored):
         body |= {"result": result.rows, "result_info": result.info}
     return written(200, body)
 

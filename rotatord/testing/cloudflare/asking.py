@@ -6,11 +6,11 @@ import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from rotatord.testing.cloudflare.answers import Json, Page
+from rotatord.testing.cloudflare.answers import Page
 from rotatord.testing.cloudflare.book import Book
 from rotatord.testing.cloudflare.estate import Account, Estate, Zone
 from rotatord.testing.cloudflare.refusals import refused
@@ -38,7 +38,6 @@ class Ask:
     query: Mapping[str, str]
     wire: Wire
     tangled: str = ""  # what is to go wrong with a list: "half" or "repeats"
-    targets: list[Target] = field(default_factory=list)
 
     @property
     def now(self) -> datetime:
@@ -81,7 +80,7 @@ class Ask:
         platform = self.family == "platform"
         return refused("no permission, platform" if platform else "no permission", why)
 
-    def paged(self, rows: Sequence[Json], *, most: int = 50, usual: int = 20) -> Page:
+    def paged(self, rows: Sequence[Any], *, most: int = 50, usual: int = 20) -> Page:
         """The page that is asked for."""
         page = self.number("page", 1, 1, 1 << 30)
         per_page = self.number("per_page", usual, 1, most)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rotatord.testing.cloudflare.estate import Estate, Owner, Token
 
@@ -59,6 +60,7 @@ class Book:
         self.changes: list[Change] = []
         self.refusals: list[Refusal] = []
         self.warnings: list[str] = []
+        self.audit: list[Any] = []  # what the audit log shows
 
     # -- writing --
 

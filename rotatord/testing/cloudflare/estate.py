@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -108,6 +109,7 @@ class Member:
     user_id: str
     role: str
     membership_id: str
+    role_id: str
     api_access: bool | None = None
 
 
@@ -124,6 +126,7 @@ class Account:
     buckets: dict[tuple[str, str], datetime] = field(default_factory=dict)  # jurisdiction and name
     scripts: dict[str, Json] = field(default_factory=dict)
     oauth_clients: dict[str, Json] = field(default_factory=dict)
+    stores: bool = True  # whether R2 was ever switched on
 
 
 @dataclass
@@ -164,6 +167,8 @@ class Estate:
         self.values: dict[str, tuple[Token, Value]] = {}  # those that no longer count, too
         self.caps = {"user": 50, "account": 500}
         self.most: dict[Owner, int] = {}  # the most tokens that there ever were at one time
+        self._alive: dict[Owner, set[str]] = {}  # those that were alive when last looked at
+        self._ends: list[tuple[datetime, str]] = []  # a heap of the moments when one of them may have expired
 
     def fraction(self) -> float:
         return self._chance.fraction()
@@ -189,7 +194,7 @@ class Estate:
         return account
 
     def add_member(self, account: Account, email: str, user_id: str | None = None, role: str = "Administrator") -> Member:
-        member = Member(self.new_id(), email, user_id or self.new_id(), role, self.new_id())
+        member = Member(self.new_id(), email, user_id or self.new_id(), role, self.new_id(), self.new_id())
         account.members[member.id] = member
         return member
 
@@ -203,8 +208,7 @@ class Estate:
         self.tokens[token.id] = token
         self._show(token, grant, at_once)
         self.add_value(token, grant, at_once=at_once, old=old)
-        count = sum(1 for one in self.tokens.values() if one.owner == owner and one.alive(self.now()))
-        self.most[owner] = max(self.most.get(owner, 0), count)
+        self.most[owner] = max(self.most.get(owner, 0), self.count(owner))
         return token
 
     def add_value(self, token: Token, grant: Grant, *, at_once: bool = False, old: bool = False) -> Value:
@@ -240,6 +244,18 @@ class Estate:
 
     def _show(self, token: Token, grant: Grant | None, at_once: bool) -> None:
         token.shown.write(grant, self.arrivals(0.0 if at_once else self.spread.lags.listing))
+        alive = self._alive.setdefault(token.owner, set())
+        (alive.add if token.alive(self.now()) else alive.discard)(token.id)
+        if grant is not None and grant.expires_on is not None:
+            heapq.heappush(self._ends, (grant.expires_on, token.id))
+
+    def count(self, owner: Owner) -> int:
+        """The live tokens of an owner."""
+        while self._ends and self._ends[0][0] <= self.now():
+            token = self.tokens[heapq.heappop(self._ends)[1]]
+            if not token.alive(self.now()):
+                self._alive[token.owner].discard(token.id)
+        return len(self._alive.get(owner, ()))
 
     def arrivals(self, at_most: float) -> dict[int, datetime]:
         return dict(self.spread.arrivals(self.now(), at_most))

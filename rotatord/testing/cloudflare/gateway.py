@@ -11,8 +11,10 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
 
-from rotatord.testing.cloudflare import formats, places, products, tokens
+from rotatord.testing.cloudflare import audits, formats, places, products, tokens
 from rotatord.testing.cloudflare.answers import failure, success
 from rotatord.testing.cloudflare.asking import ROOT, Ask, Operation, find
 from rotatord.testing.cloudflare.book import Book, Call
@@ -23,8 +25,9 @@ from rotatord.testing.cloudflare.refusals import Refused, refused
 from rotatord.testing.cloudflare.rights import Caller, why_not
 from rotatord.testing.wires import Hangs, Late, Reply, Wire
 
-OPERATIONS = (*tokens.OPERATIONS, *places.OPERATIONS, *products.OPERATIONS)
+OPERATIONS = (*tokens.OPERATIONS, *places.OPERATIONS, *audits.OPERATIONS, *products.OPERATIONS)
 _SUFFERED = {401, 403, 429}  # statuses that a consumer of a token suffers from
+_TANGLED: Mapping[type, str] = {HalfPage: "half", Repeats: "repeats"}
 _INVALID = {"classic": "invalid token", "platform": "invalid token, platform", "verify": "invalid token, verify"}
 
 
@@ -111,37 +114,48 @@ class Gateway:
         except Refused as error:
             self._note(request, error.said.status, error.said.code, fault)
             reply = failure(error)
-        headers: dict[str, str] = {"CF-Ray": self._ray()}
+        headers = {"CF-Ray": self._ray(), "Date": format_datetime(self.estate.now(), usegmt=True)}
         if request.caller is not None:
             headers |= self.limits.headers(request.caller.budget, self.estate.now())
         return replace(reply, headers={**reply.headers, **headers})
 
     def _done(self, request: _Request, fault: Fault | None) -> Reply:
-        estate, operation = self.estate, request.operation
+        estate = self.estate
         edge = estate.spread.edge()
         try:
-            caller = request.caller = self._caller(request, edge)
+            caller = request.caller = self._known(request, edge)
             self.limits.draw(caller.budget, request.address, estate.now())
-            tangled = {HalfPage: "half", Repeats: "repeats"}.get(type(fault), "")
-            ask = Ask(
-                estate,
-                self.book,
-                caller,
-                edge,
-                operation.name,
-                operation.family,
-                request.params,
-                request.query,
-                request.wire,
-                tangled,
-            )
-            result = operation.run(ask)
+            result = self._run(request, caller, edge, fault)
         except Refused as error:
             self._suffered(request, error)
             raise
         if caller.grant is None or self._begun(caller.grant):
-            estate.note_use(caller.uses(), operation.name, request.address, request.agent)
+            estate.note_use(caller.uses(), request.operation.name, request.address, request.agent)
         return success(result)
+
+    def _run(self, request: _Request, caller: Caller, edge: int, fault: Fault | None) -> Any:
+        operation, wire, status = request.operation, request.wire, 200
+        tangled = _TANGLED.get(type(fault), "")
+        ask = Ask(
+            self.estate,
+            self.book,
+            caller,
+            edge,
+            operation.name,
+            operation.family,
+            request.params,
+            request.query,
+            wire,
+            tangled,
+        )
+        try:
+            return operation.run(ask)
+        except Refused as error:
+            status = error.said.status
+            raise
+        finally:
+            if wire.method != "GET":
+                self.book.audit.append(audits.entry(ask, status, self._ray()))
 
     def _land(self, request: _Request) -> None:
         try:
@@ -151,6 +165,15 @@ class Gateway:
             self._note(request, error.said.status, error.said.code, None)
 
     # -- who asks --
+
+    def _known(self, request: _Request, edge: int) -> Caller:
+        now = self.estate.now()
+        self.limits.check_failures(request.address, now)
+        try:
+            return self._caller(request, edge)
+        except Refused:
+            self.limits.fail(request.address, now)
+            raise
 
     def _caller(self, request: _Request, edge: int) -> Caller:
         headers, family = request.wire.headers, request.operation.family

@@ -18,6 +18,7 @@ class Rates:
     most: int = 1200
     seconds: int = 300
     per_second: int | None = None
+    failures: int | None = None  # so many wrong credentials an address may show in the same time; None: any number
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Limits:
         self.rates = rates
         self._windows: dict[str, _Window] = {}
         self._seconds: dict[str, tuple[int, int]] = {}
+        self._failures: dict[str, _Window] = {}
         self.blocks: list[tuple[datetime, str]] = []  # each time that somebody was shut out
 
     def draw(self, budget: str, address: str, now: datetime) -> None:
@@ -46,6 +48,21 @@ class Limits:
             raise self._refused(window.blocked_until - now)
         window.used += 1
         self._draw_second(address, now)
+
+    def fail(self, address: str, now: datetime) -> None:
+        """Somebody showed a wrong credential."""
+        self._failing(address, now).used += 1
+
+    def check_failures(self, address: str, now: datetime) -> None:
+        """Refuse who has shown too many of them."""
+        if self.rates.failures is not None and self._failing(address, now).used >= self.rates.failures:
+            raise refused("too many failures")
+
+    def _failing(self, address: str, now: datetime) -> _Window:
+        window = self._failures.setdefault(address, _Window(now))
+        if now >= window.began + timedelta(seconds=self.rates.seconds):
+            window = self._failures[address] = _Window(now)
+        return window
 
     def headers(self, budget: str, now: datetime) -> Mapping[str, str]:
         """What every answer tells of the quota."""

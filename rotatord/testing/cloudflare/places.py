@@ -165,7 +165,7 @@ def _member(one: Member) -> Json:
             "last_name": None,
             "two_factor_authentication_enabled": True,
         },
-        "roles": [{"id": one.id[::-1], "name": one.role, "description": one.role, "permissions": {}}],
+        "roles": [{"id": one.role_id, "name": one.role, "description": one.role, "permissions": {}}],
         "policies": [],
     }
 

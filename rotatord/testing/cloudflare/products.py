@@ -26,6 +26,14 @@ _ZONE_TAG = re.compile(r'zoneTag(?:_in)?"?\s*:\s*\[?\s*\\?"([0-9a-f]{32})')
 # -- DNS --
 
 
+def page_rules(ask: Ask) -> list[Json]:
+    """One of the products that do not know tokens of accounts."""
+    if not ask.caller.is_user:
+        raise refused("page rules of an account")
+    ask.need(("Page Rules Read", "Page Rules Write"), rights.of_zone(ask.zone()))
+    return []
+
+
 def records(ask: Ask) -> Any:
     zone = ask.zone()
     ask.need(_DNS_READ, rights.of_zone(zone))
@@ -163,8 +171,15 @@ def _jurisdiction(ask: Ask) -> str:
     return ask.wire.headers.get("cf-r2-jurisdiction", "default")
 
 
-def buckets(ask: Ask) -> Json:
+def _storage(ask: Ask) -> Account:
     account = ask.account()
+    if not account.stores:
+        raise refused("storage is off")
+    return account
+
+
+def buckets(ask: Ask) -> Json:
+    account = _storage(ask)
     ask.need(_R2_READ, rights.of_account(account))
     where = _jurisdiction(ask)
     return {
@@ -173,13 +188,13 @@ def buckets(ask: Ask) -> Json:
 
 
 def bucket(ask: Ask) -> Json:
-    account = ask.account()
+    account = _storage(ask)
     ask.need(_R2_READ, rights.of_account(account))
     return _bucket(account, *_one_bucket(ask, account))
 
 
 def add_bucket(ask: Ask) -> Json:
-    account = ask.account()
+    account = _storage(ask)
     ask.need(_R2_WRITE, rights.of_account(account))
     body = only(ask.body(), {"name", "locationHint", "storageClass"}, "the bucket")
     key = (_jurisdiction(ask), str(body.get("name")))
@@ -189,7 +204,7 @@ def add_bucket(ask: Ask) -> Json:
 
 def objects(ask: Ask) -> list[Json]:
     """What is in a bucket: the account's group will do, and the bucket's own."""
-    account = ask.account()
+    account = _storage(ask)
     key = _one_bucket(ask, account)
     if not ask.caller.may(_R2_READ, rights.of_account(account)):
         ask.need(_ITEM_READ, rights.of_bucket(account, *key))
@@ -222,6 +237,7 @@ OPERATIONS = (
     Operation("dns.records.get", "GET", "/zones/{zone}/dns_records/{record}", record),
     Operation("dns.records.delete", "DELETE", "/zones/{zone}/dns_records/{record}", delete_record),
     Operation("cache.purge", "POST", "/zones/{zone}/purge_cache", purge),
+    Operation("page_rules.list", "GET", "/zones/{zone}/pagerules", page_rules),
     Operation("graphql", "POST", "/graphql", analytics, "platform"),
     Operation("workers.scripts.list", "GET", _SCRIPT, scripts, "platform"),
     Operation("workers.scripts.update", "PUT", _SCRIPT + "/{script}", put_script, "platform"),

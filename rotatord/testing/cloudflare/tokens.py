@@ -54,8 +54,8 @@ def create(ask: Ask) -> Json:
     owner = owner_of(ask, write=True)
     body = only(ask.body(), _ASKED, "the token")
     grant = _read(ask, owner, body, None)
-    most, now = ask.estate.caps[owner.kind], ask.now
-    if sum(1 for token in ask.estate.tokens.values() if token.owner == owner and token.alive(now)) >= most:
+    most = ask.estate.caps[owner.kind]
+    if ask.estate.count(owner) >= most:
         raise refused("quota", most=most)
     token = ask.estate.add_token(owner, grant, creator=ask.estate.user.email if owner.kind == "account" else None)
     ask.book.change("minted", token, ask.caller.name)
@@ -74,7 +74,7 @@ def list_all(ask: Ask) -> Any:
             found.append((token, grant))
     if direction == "desc":
         found.reverse()
-    return ask.paged([show(ask, token, grant) for token, grant in found])
+    return ask.paged(found).of(lambda pair: show(ask, *pair))
 
 
 def _listed(ask: Ask, grant: Grant) -> bool:
@@ -191,11 +191,11 @@ def show(ask: Ask, token: Token, grant: Grant) -> Json:
 
 
 def _last_used(ask: Ask, token: Token) -> datetime | None:
-    known = [use.at for use in token.uses if use.showing <= ask.now]
-    if not known:
+    last = next((use.at for use in reversed(token.uses) if use.showing <= ask.now), None)
+    if last is None:
         return None
     grain = ask.estate.spread.lags.last_used_grain or 1.0
-    return datetime.fromtimestamp(known[-1].timestamp() // grain * grain, UTC)
+    return datetime.fromtimestamp(last.timestamp() // grain * grain, UTC)
 
 
 def _read(ask: Ask, owner: Owner, body: Json, before: Grant | None) -> Grant:
