@@ -75,12 +75,13 @@ class Budgets:
             else:
                 self._at_work.pop(issuer, None)
 
-    def spend(self, issuer: str) -> None:
-        """One call is made. It may overdraw: work that has begun is finished, and nothing new begins until it is paid back."""
+    def spend(self, issuer: str, calls: int = 1) -> None:
+        """So many calls are made. They may overdraw: work that has begun is finished, and nothing new begins until it is paid
+        back. Below zero: fewer were made than was spent."""
         limit = self._limits.get(issuer, DEFAULT)
         if limit.calls:
             with self._lock:
-                self._tokens[issuer] = (self._left(issuer, limit) - 1, self._clock.monotonic())
+                self._tokens[issuer] = (self._left(issuer, limit) - calls, self._clock.monotonic())
 
     def full(self) -> frozenset[str]:
         """Issuers at which nothing new may begin now."""

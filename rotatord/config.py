@@ -5,7 +5,7 @@ Loading does no I/O but reading those files: plugins are built to see whether th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ from rotatord.own import Ownership
 from rotatord.ports import Plugins, Surroundings
 from rotatord.registry import Find, PluginSettings, Registry, installed
 from rotatord.settings import Settings, reference_of
+
+QUOTA_SHARE = 0.95  # of what an issuer says that it answers; the rest is for work that has begun when it is used up
 
 SurroundingsFactory = Callable[[str, str], Surroundings]  # state directory, base directory
 Visit = Callable[[Spec, Plugins, Head], None]  # a credential, the plugins, and the rest of the configuration
@@ -135,8 +137,9 @@ def journal_url(configuration: Configuration) -> str | Callable[[], str]:
     return partial(references.resolve, database, base_dir=configuration.base_dir)
 
 
-def limits_of(configuration: Configuration) -> dict[str, Limit]:
-    """The budget of every configured issuer."""
+def limits_of(configuration: Configuration, quotas: Mapping[str, tuple[int, float]] | None = None) -> dict[str, Limit]:
+    """The budget of every configured issuer. ``quotas``: what issuers say of themselves, for those of which nothing is
+    configured."""
     limits = configuration.limits
     budgets = {}
     for name in configuration.issuers:
@@ -144,6 +147,8 @@ def limits_of(configuration: Configuration) -> dict[str, Limit]:
         a_minute = section.per_minute
         calls = max(1, int(a_minute)) if a_minute else 0  # less than one a minute is one in more than a minute
         seconds = 60.0 * calls / a_minute if a_minute else 60.0
+        if not a_minute and quotas and name in quotas:
+            calls, seconds = max(1, int(quotas[name][0] * QUOTA_SHARE)), quotas[name][1]
         budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds)
     return budgets
 

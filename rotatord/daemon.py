@@ -34,7 +34,7 @@ from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
 from rotatord.ourselves import NAMES as OWN_NAMES
 from rotatord.ourselves import Ourselves, names_of
-from rotatord.ports import Amendment, Journal, Serves
+from rotatord.ports import Amendment, Journal, Metered, Serves
 from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
 from rotatord.settings import Settings
@@ -92,7 +92,7 @@ class Daemon:
         )
         self.configuration = self._bring_in_line(configuration)
         self.telemetry = Telemetry()
-        self.budgets = Budgets(self.clock, limits_of(configuration))
+        self.budgets = Budgets(self.clock, limits_of(configuration, self._quotas(configuration)))
         self.budgets.turn = self.replicas.turn
         context = Context(
             installation=self.installation,
@@ -106,7 +106,7 @@ class Daemon:
             trials=self.ourselves.trials,
         )
         self.ourselves.bind(context)
-        hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, heard=self._heard)
+        hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, sent=self._sent, heard=self._heard)
         self.engine = Engine(
             self.journal,
             context,
@@ -123,6 +123,15 @@ class Daemon:
         self.chores = Chores(self.clock, self._chores(), self._log)
         self._served: list[Serves] = []
         self._api: Any = None
+
+    def _quotas(self, configuration: Configuration) -> dict[str, tuple[int, float]]:
+        """What issuers say that they answer to one identity of ours."""
+        told = {name: self.plugins.issuer(name).traits.quota for name in configuration.issuers}
+        return {name: quota for name, quota in told.items() if quota is not None}
+
+    def _sent(self, issuer: str) -> int | None:
+        plugin = self.plugins.issuer(issuer)
+        return plugin.sent() if isinstance(plugin, Metered) else None
 
     def _bring_in_line(self, configuration: Configuration) -> Configuration:
         """What is to be remembered of it: the credentials are the journal's from here on, there may be very many of them.
@@ -275,7 +284,7 @@ class Daemon:
             self._swap(self.configuration)
             raise
         self._seen = fresh.stamp
-        self.budgets.set(limits_of(fresh))
+        self.budgets.set(limits_of(fresh, self._quotas(fresh)))
         self.notices.receivers = self._receivers(fresh)
 
     def _swap(self, configuration: Configuration) -> None:

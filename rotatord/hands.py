@@ -67,13 +67,15 @@ class Hands:
         clock: Clock,
         telemetry: Telemetry,
         *,
-        spend: Callable[[str], None] = lambda _: None,
+        spend: Callable[[str, int], None] = lambda *_: None,
+        sent: Callable[[str], int | None] = lambda _: None,
         heard: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._telemetry = telemetry
         self._spend = spend
+        self._sent = sent
         self._heard = heard
         self.leased = Leased(journal, clock)
         self._places: dict[str, Rotation] = {}  # where each open rotation stood at its last commit
@@ -82,7 +84,7 @@ class Hands:
         """Start no call that could outlive the lease; time it, and count it against its issuer's budget."""
         self.leased.lasts(lease, call.timeout)
         if call.issuer:
-            self._spend(call.issuer)
+            self._spend(call.issuer, 1)
         port, _, method = call.point.partition(".")
         started, outcome = self._clock.monotonic(), "ok"
         try:
@@ -94,8 +96,15 @@ class Hands:
             outcome = "bug"
             raise
         finally:
+            self._pay(call.issuer)
             self.leased.shorten(lease)
             self._telemetry.call(port, call.issuer, method, self._clock.monotonic() - started, outcome)
+
+    def _pay(self, issuer: str) -> None:
+        """What the call really was, where that can be told: several requests, or none."""
+        count = self._sent(issuer) if issuer else None
+        if count is not None:
+            self._spend(issuer, count - 1)
 
     def commit(
         self,

@@ -56,6 +56,9 @@ from rotatord.ports.issuer import (
     LiveRef as LiveRef,
 )
 from rotatord.ports.issuer import (
+    Metered as Metered,
+)
+from rotatord.ports.issuer import (
     Minted as Minted,
 )
 from rotatord.ports.issuer import (
@@ -63,6 +66,9 @@ from rotatord.ports.issuer import (
 )
 from rotatord.ports.issuer import (
     Preflight as Preflight,
+)
+from rotatord.ports.issuer import (
+    Preview as Preview,
 )
 from rotatord.ports.issuer import (
     PrincipalScope as PrincipalScope,

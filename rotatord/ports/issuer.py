@@ -219,6 +219,22 @@ class Serves(Protocol):
 
 
 @runtime_checkable
+class Metered(Protocol):
+    """Where one call is several requests, or none because the answer is remembered: what is counted against its budget."""
+
+    def sent(self) -> int:
+        """How many requests used the issuer's quota since this was asked last, whoever made them."""
+        ...
+
+
+@runtime_checkable
+class Preview(Protocol):
+    """Can show what a mint would send. Read-only; raises as mint does, but changes nothing."""
+
+    def preview(self, request: MintRequest) -> JsonMap: ...
+
+
+@runtime_checkable
 class Preflight(Protocol):
     """Read-only look at the live system: can we do what ``scope`` and ``parameters`` will need? Sentences; empty is fine."""
 

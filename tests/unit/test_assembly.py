@@ -348,6 +348,16 @@ def test_a_quota_of_less_than_a_call_a_minute_is_a_quota(files: Files) -> None:
         assert (limit.calls, limit.seconds) == (calls, seconds)
 
 
+def test_an_issuers_own_quota_is_its_budget_where_none_is_configured(files: Files) -> None:
+    """A part of it is left for what has begun; what is configured goes before it."""
+    files.write("a")
+    limit = limits_of(config.load(files.path), {"authority": (1200, 300.0)})["authority"]
+    assert (limit.calls, limit.seconds) == (1140, 300.0)
+    files.write("a", head="limits: {issuer: {per_minute: 60}}")
+    limit = limits_of(config.load(files.path), {"authority": (1200, 300.0)})["authority"]
+    assert (limit.calls, limit.seconds) == (60, 60.0)
+
+
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 

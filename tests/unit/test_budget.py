@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from rotatord.budget import Budgets, Limit
+from rotatord.clock import RandomIds
+from rotatord.hands import Hands
+from rotatord.journal.memory import MemoryJournal
+from rotatord.model import Record
+from rotatord.ops import Call
+from rotatord.ports import Lease
+from rotatord.telemetry import Telemetry
 from rotatord.testing.clock import VirtualClock
+from rotatord.testing.world import World
 
 
 def spent_in(budgets: Budgets, clock: VirtualClock, seconds: float) -> int:
@@ -54,3 +62,22 @@ def test_an_issuer_takes_no_more_than_its_share() -> None:
     assert budgets.full() == {"slow"}
     budgets.end("slow")
     assert budgets.full() == frozenset()
+
+
+def test_a_call_that_was_several_requests_is_paid_for_as_such() -> None:
+    """And one that was none, because its answer was remembered, is paid back."""
+    clock = VirtualClock()
+    spent: dict[str, int] = {"issuer": 0}
+    made = iter((4, 0, 1))
+
+    def spend(issuer: str, calls: int) -> None:
+        spent[issuer] += calls
+
+    hands = Hands(MemoryJournal(clock, RandomIds()), clock, Telemetry(), spend=spend, sent=lambda _: next(made))
+    record = Record(name="a", spec=World(1).spec("a"))
+    lease = Lease(name="a", owner="me", fence=1, expires=clock.monotonic() + 600, record=record)
+    for total in (4, 4, 5):
+        hands.call(lease, Call("issuer.find", lambda: (), 1.0, issuer="issuer"))
+        assert spent["issuer"] == total
+    hands.call(lease, Call("backend.read", lambda: (), 1.0))
+    assert spent["issuer"] == 5
