@@ -28,7 +28,7 @@ from rotatord.gates import GATE
 from rotatord.hands import Hands
 from rotatord.jumps import Jumps
 from rotatord.live import LivePlugins
-from rotatord.livecheck import check
+from rotatord.livecheck import check, preview
 from rotatord.machine import Step
 from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
@@ -162,6 +162,7 @@ class Daemon:
             self.engine.wake,
             version=__version__,
             check=self._check,
+            preview=lambda name: preview(self.service.record(name), self.plugins, self.installation),
             strays=lambda: self.sweep.now(sorted(self.configuration.issuers), self.plugins),
             unlisted=lambda: self.sweep.unlisted(sorted(self.configuration.issuers), self.plugins),
             reload=self.reload,

@@ -1,4 +1,5 @@
-"""``rotatord check``: preflight of declared credentials against the live systems. Reads only; says what it cannot tell."""
+"""``rotatord check`` and ``rotatord plan NAME``: preflight of declared credentials against the live systems, and what would be
+sent to make the next version. Reads only; says what it cannot tell."""
 
 from __future__ import annotations
 
@@ -8,8 +9,17 @@ from functools import partial
 
 from rotatord.api.service import Finding
 from rotatord.errors import OutsideError, Retryable
-from rotatord.model import ConsumerSpec, Destination, Slot, Spec
-from rotatord.ports import BackendPreflight, ConsumerPreflight, Health, Plugins, Preflight, Published
+from rotatord.model import ConsumerSpec, Destination, JsonMap, Record, Slot, Spec
+from rotatord.ports import (
+    BackendPreflight,
+    ConsumerPreflight,
+    Health,
+    MintRequest,
+    Plugins,
+    Preflight,
+    Preview,
+    Published,
+)
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -17,6 +27,31 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 def check(specs: Sequence[Spec], plugins: Plugins) -> list[Finding]:
     """One finding per issuer, destination, consumer and health check of each credential."""
     return [finding for spec in specs for finding in _of(spec, plugins)]
+
+
+def preview(record: Record, plugins: Plugins, installation: str) -> JsonMap:
+    """What a mint of the next version would send: under ``request``, or why that cannot be shown, under ``cannot_show``. The
+    rotation, which has no id yet, is called ROTATION."""
+    spec = record.spec
+    shown: JsonMap = {"issuer": spec.issuer}
+    try:
+        issuer = plugins.issuer(spec.issuer)
+        if not isinstance(issuer, Preview):
+            return shown | {"cannot_show": f"issuer {spec.issuer} does not tell what it would send"}
+        request = MintRequest(
+            installation=installation,
+            credential=record.name,
+            rotation="ROTATION",
+            generation=record.generation + 1,
+            scope=spec.scope,
+            parameters=spec.parameters,
+            ttl=spec.policy.ttl,
+            owner=spec.owner,
+            purpose=spec.purpose,
+        )
+        return shown | {"request": issuer.preview(request)}
+    except OutsideError as error:
+        return shown | {"cannot_show": str(error)}
 
 
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from rotatord.api.service import Facts, Finding, Stray
 from rotatord.clock import Clock, Ids
 from rotatord.commands import Command
 from rotatord.errors import JournalError, Refused
-from rotatord.model import Event, Pause, Record
+from rotatord.model import Event, JsonMap, Pause, Record
 from rotatord.pauses import LONGEST, PAUSED, USUAL, live, text_of
 from rotatord.ports import Amendment, Journal
 
@@ -35,6 +35,10 @@ def _all_listed() -> Sequence[str]:
     return ()
 
 
+def _no_preview(_: str) -> JsonMap:
+    return {"cannot_show": "only a running daemon can tell what would be sent"}
+
+
 def _no_reload() -> Sequence[str]:
     raise Refused("this daemon cannot load its configuration anew")
 
@@ -54,6 +58,7 @@ class JournalService:
         check: Callable[[Sequence[str]], Sequence[Finding]] = _nothing_to_report,
         strays: Callable[[], Sequence[Stray]] = _no_strays,
         unlisted: Callable[[], Sequence[str]] = _all_listed,
+        preview: Callable[[str], JsonMap] = _no_preview,
         reload: Callable[[], Sequence[str]] = _no_reload,
         alive: Callable[[], Sequence[Finding]] = _nothing_to_report,
         metrics: Callable[[], bytes] = bytes,
@@ -67,6 +72,7 @@ class JournalService:
         self.check = check
         self.strays = strays
         self.unlisted = unlisted
+        self.preview = preview
         self.reload = reload
         self.alive = alive
         self.metrics = metrics

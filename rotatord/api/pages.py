@@ -58,6 +58,14 @@ def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
     return body | {"next": page[-1].name if len(page) == limit else None}
 
 
+def plan_one(service: Service, name: str) -> JsonMap:
+    """``rotatord.plan/v1`` with one credential, and under ``mint`` what would be sent to make its next version. Raises
+    UnknownNameError."""
+    record, facts = known(service, name), service.facts()
+    body = views.plan_page([record], service.now(), plain(facts), facts.pause)
+    return body | {"next": None, "mint": service.preview(name)}
+
+
 def explain(service: Service, name: str) -> JsonMap:
     """``rotatord.why/v1``. Raises UnknownNameError."""
     record = known(service, name)

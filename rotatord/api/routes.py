@@ -104,6 +104,10 @@ def _reading_routes(app: FastAPI, service: Service) -> None:
     def explain(_: Reader, name: Name) -> JSONResponse:
         return JSONResponse(pages.explain(service, name))
 
+    @app.get("/v1/credentials/{name:path}/plan")
+    def plan_one(_: Reader, name: Name) -> JSONResponse:
+        return JSONResponse(pages.plan_one(service, name))
+
     @app.get("/v1/credentials/{name:path}")
     def credential(_: Reader, name: Name) -> JSONResponse:
         return JSONResponse(pages.credential(service, name))

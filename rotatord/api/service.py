@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from rotatord.commands import Command
-from rotatord.model import Event, Pause, Record
+from rotatord.model import Event, JsonMap, Pause, Record
 from rotatord.ports import Amendment
 
 
@@ -22,6 +22,7 @@ class Facts:
     read_only: str = ""
     paused: str = ""
     pause: Pause | None = None
+    own: tuple[JsonMap, ...] = ()  # how long that still works which we ourselves speak to issuers and backends with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,10 @@ class Service(Protocol):
 
     def check(self, names: Sequence[str]) -> Sequence[Finding]:
         """Preflight against the live systems; read-only. No names: everything."""
+        ...
+
+    def preview(self, name: str) -> JsonMap:
+        """What would be sent to make the next version: ``issuer``, and ``request`` or ``cannot_show``. Read-only."""
         ...
 
     def reload(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rotatord.cli.client import Client
+from rotatord.cli.client import Client, credential_path
 from rotatord.cli.ending import Ending, Exit
 from rotatord.cli.options import Name, Output, place_of
 from rotatord.cli.output import Form, emit, line, moment, printable, remark, table
@@ -53,10 +53,23 @@ def why(context: typer.Context, name: Name, output: Output = Form.TABLE) -> None
         emit(page, output)
 
 
-def plan(context: typer.Context, output: Output = Form.TABLE) -> None:
+def plan(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One credential, with what would be sent to make its next version.", show_default=False
+        ),
+    ] = None,
+    output: Output = Form.TABLE,
+) -> None:
     """Show what would happen next and when. Exits 1 when something would go wrong."""
-    with reading(place_of(context)) as source:
-        page = source.listing("plan")
+    if name is not None:
+        page = Client(place_of(context)).get(f"{credential_path(name)}/plan")
+        page.pop("next", None)
+    else:
+        with reading(place_of(context)) as source:
+            page = source.listing("plan")
     rows = sorted(page["credentials"], key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
     page["credentials"] = rows
     if output is Form.TABLE:
@@ -78,10 +91,23 @@ def plan(context: typer.Context, output: Output = Form.TABLE) -> None:
         for row in rows:
             for sentence in [*row["forecast"], *row["notes"]]:
                 line(f"{row['name']}: {printable(sentence)}")
+        if "mint" in page:
+            _sent(page["mint"])
     else:
         emit(page, output)
     if any(row["forecast"] for row in rows):
         raise typer.Exit(Exit.FINDINGS)
+
+
+def _sent(mint: JsonMap) -> None:
+    """What would be sent to the issuer, as it would be sent."""
+    if "request" not in mint:
+        line(f"what would be sent cannot be shown: {printable(mint['cannot_show'])}")
+        return
+    request = dict(mint["request"])
+    where = " ".join(str(request.pop(key)) for key in ("method", "path") if key in request)
+    line(f"to {mint['issuer']}: {printable(where)}")
+    line(json.dumps(request.get("body", request), indent=2, ensure_ascii=False))
 
 
 def check(
@@ -172,6 +198,8 @@ def _announce(page: JsonMap) -> None:
         remark(f"READ ONLY: {printable(page['read_only'])}")
     if page.get("paused"):
         remark(f"PAUSED {printable(page['paused'])}")
+    for own in page.get("own", ()):
+        line(f"our own credential of {own['of']} ({own['place']}): {printable(own['detail'])}")
 
 
 def _all(page: JsonMap) -> None:

@@ -179,6 +179,21 @@ def test_plan_lists_what_is_next_first_and_warns(tmp_path: Path, call: Command) 
         assert "doomed: would expire" in out
 
 
+def test_plan_of_one_shows_what_would_be_sent(tmp_path: Path, call: Command) -> None:
+    """The request as it would be made, or why it cannot be shown; as JSON under ``mint``."""
+    request = {"method": "POST", "path": "/user/tokens", "body": {"name": "rotatord:here:dns:ROTATION:5"}}
+    shown: dict[str, Any] = {"issuer": "cf", "request": request}
+    with listening(Served(record(), preview=lambda _: shown), tmp_path):
+        code, out, _ = call("plan", "dns")
+        assert code == 0
+        assert "to cf: POST /user/tokens" in out
+        assert '"name": "rotatord:here:dns:ROTATION:5"' in out
+        assert json.loads(call("plan", "dns", "-o", "json")[1])["mint"] == shown
+        assert call("plan", "dnss")[0] != 0
+        shown = {"issuer": "cf", "cannot_show": "Cloudflare has no zone 'exmaple.com'"}
+        assert "cannot be shown: Cloudflare has no zone" in call("plan", "dns")[1]
+
+
 def test_check_and_strays_exit_by_what_they_found(tmp_path: Path, call: Command) -> None:
     """Wrong is 1, cannot tell is 3, and a look that failed is never "none"."""
     findings = [Finding(subject="vault", ok=True, detail="fine")]

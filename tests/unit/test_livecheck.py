@@ -9,9 +9,10 @@ import pytest
 
 from rotatord.api.service import Finding
 from rotatord.errors import Denied, Invalid
-from rotatord.livecheck import check
-from rotatord.model import Spec
-from rotatord.ports import Consumer
+from rotatord.livecheck import check, preview
+from rotatord.model import JsonMap, Record, Spec
+from rotatord.ports import Consumer, MintRequest
+from rotatord.testing.issuer import FakeIssuer
 from rotatord.testing.powers import LooksAhead
 from rotatord.testing.world import World
 
@@ -140,3 +141,30 @@ def test_copies_and_reloads_are_looked_at(world: World) -> None:
     )
     world.backends["cluster"].tamper(copy, {"TOKEN": "something"})
     assert findings(world, spec)["cred: copy cluster:path=copied"].ok is True
+
+
+class Showing(FakeIssuer):
+    """Tells what it would send, unless it is refused."""
+
+    refused = ""
+
+    def preview(self, request: MintRequest) -> JsonMap:
+        if self.refused:
+            raise Invalid(self.refused)
+        return {"body": {"name": request.credential, "generation": request.generation, "scope": request.scope}}
+
+
+def test_what_would_be_sent_is_shown_and_nothing_is_made() -> None:
+    """With the scope that is declared now and the next generation; a refusal and an issuer that cannot tell are words."""
+    world = World()
+    issuer = world.add_issuer(kind=Showing)
+    record = Record(name="cred", spec=world.spec(scope={"permissions": ["read"]}), generation=3)
+    body = {"name": "cred", "generation": 4, "scope": {"permissions": ["read"]}}
+    assert preview(record, world.plugins, "here") == {"issuer": "issuer", "request": {"body": body}}
+    assert isinstance(issuer, Showing)
+    issuer.refused = "no such zone"
+    assert preview(record, world.plugins, "here") == {"issuer": "issuer", "cannot_show": "no such zone"}
+    assert not any(call.method == "mint" for call in world.book.calls)
+    plain = World()
+    plain.add_issuer()
+    assert "does not tell" in preview(record, plain.plugins, "here")["cannot_show"]
