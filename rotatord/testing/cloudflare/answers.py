@@ -42,6 +42,13 @@ class Cursored:
         self.info = {"count": len(self.rows), "cursors": {"after": after} if after else {}}
 
 
+class Bare:
+    """An answer without an envelope."""
+
+    def __init__(self, body: Json) -> None:
+        self.body = body
+
+
 class Noted:
     """A result with messages beside it."""
 
@@ -52,6 +59,8 @@ class Noted:
 
 def success(result: Any) -> Reply:
     """A result in its envelope."""
+    if isinstance(result, Bare):
+        return written(200, result.body)
     body: Json = {"result": result, "success": True, "errors": [], "messages": []}
     if isinstance(result, Noted):
         body |= {"result": result.result, "messages": result.messages}

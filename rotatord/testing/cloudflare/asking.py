@@ -80,10 +80,10 @@ class Ask:
         platform = self.family == "platform"
         return refused("no permission, platform" if platform else "no permission", why)
 
-    def paged(self, rows: Sequence[Any], *, most: int = 50, usual: int = 20) -> Page:
+    def paged(self, rows: Sequence[Any], *, least: int = 5, most: int = 50, usual: int = 20) -> Page:
         """The page that is asked for."""
         page = self.number("page", 1, 1, 1 << 30)
-        per_page = self.number("per_page", usual, 1, most)
+        per_page = self.number("per_page", usual, least, most)
         start = (page - 1) * per_page
         taken = list(rows[start : start + per_page])
         if self.tangled == "half":

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from rotatord.testing.cloudflare import rights
-from rotatord.testing.cloudflare.answers import Json, fine
+from rotatord.testing.cloudflare.answers import Bare, Json, fine
 from rotatord.testing.cloudflare.asking import Ask, Operation
 from rotatord.testing.cloudflare.estate import Account
 from rotatord.testing.cloudflare.policies import only
@@ -20,7 +20,7 @@ _ITEM_READ = ("Workers R2 Storage Bucket Item Read", "Workers R2 Storage Bucket 
 _ITEM_WRITE = ("Workers R2 Storage Bucket Item Write",)
 _RECORD = {"name", "type", "content", "ttl", "proxied", "comment", "tags", "priority", "data", "settings"}
 _PURGES = {"purge_everything", "files", "tags", "hosts", "prefixes"}
-_ZONE_TAG = re.compile(r'zoneTag(?:_in)?"?\s*:\s*\[?\s*\\?"([0-9a-f]{32})')
+_ZONE_TAG = re.compile(r"""["']?zoneTag(?:_in)?["']?\s*:\s*\[?\s*["']([0-9a-f]{32})""")
 
 
 # -- DNS --
@@ -39,7 +39,7 @@ def records(ask: Ask) -> Any:
     ask.need(_DNS_READ, rights.of_zone(zone))
     kind, name = ask.query.get("type"), ask.query.get("name") or ask.query.get("name.exact")
     rows = [one for one in zone.records.values() if kind in (None, one["type"]) and name in (None, one["name"])]
-    return ask.paged(rows, most=5_000_000, usual=100)
+    return ask.paged(rows, least=1, most=5_000_000, usual=100)
 
 
 def record(ask: Ask) -> Json:
@@ -115,13 +115,14 @@ def purge(ask: Ask) -> Json:
 
 def analytics(ask: Ask) -> Any:
     """GraphQL: its errors are of another form, and come with 200."""
-    query = ask.body()
-    text = str(query.get("query", "")) + str(query.get("variables", "")).replace("'", '"')
+    query = only(ask.body(), {"query", "variables", "operationName"}, "the query")
+    text = f"{query.get('query')} {query.get('variables')}"
     tag = _ZONE_TAG.search(text)
     zone = ask.estate.zones.get(tag[1]) if tag else None
     if zone is None or not ask.caller.reaches(zone.account) or not ask.caller.may(("Analytics Read",), rights.of_zone(zone)):
-        raise ask.forbidden("no permission: Analytics Read")
-    return {"viewer": {"zones": [{"httpRequests1dGroups": [{"sum": {"requests": 42}}]}]}}
+        denied = {"message": "zone does not have access to the path", "path": None, "extensions": {"code": "authz"}}
+        return Bare({"data": None, "errors": [denied]})
+    return Bare({"data": {"viewer": {"zones": [{"httpRequests1dGroups": [{"sum": {"requests": 42}}]}]}}, "errors": None})
 
 
 # -- Workers --

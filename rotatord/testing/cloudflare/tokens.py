@@ -31,7 +31,8 @@ from rotatord.testing.cloudflare.refusals import refused
 from rotatord.testing.cloudflare.rights import Target
 
 _ASKED = {"name", "policies", "condition", "not_before", "expires_on"}
-_ECHOED = {"id", "status", "issued_on", "modified_on", "last_used_on"}  # sent back by those who change what they got
+# sent back by those who change what they got
+_ECHOED = {"id", "status", "issued_on", "modified_on", "last_used_on", "creator_email_at_creation"}
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _LONGEST_NAME = 120
 _RECENTLY = timedelta(days=30)  # so long expired tokens are listed, if asked for
