@@ -19,10 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord import aws_policies as policies
 from rotatord.aws_client import Aws, AwsSettings, PolicyArn, RoleArn
+from rotatord.aws_errors import code_of
 from rotatord.aws_identity import Who, who_is
 from rotatord.aws_own import OwnAws
 from rotatord.durations import parse
-from rotatord.errors import Denied, Invalid
+from rotatord.errors import Denied, Invalid, Permanent
 from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
@@ -185,10 +186,14 @@ class RoleSessions(OwnAws):
     def _assume(self, asked: JsonMap, life: timedelta) -> JsonMap:
         try:
             return self._aws.call("sts", "assume_role", DurationSeconds=int(life.total_seconds()), **asked)
-        except Denied as error:
+        except Permanent as error:
+            refused = code_of(error) != ""  # by AWS itself: it made no session
+            if not isinstance(error, Denied):
+                raise type(error)(str(error), made_nothing=refused) from None
             raise Denied(
                 f"{error}. The trust policy of {asked['RoleArn']} must allow us sts:AssumeRole, with the external id if any "
-                "(and sts:TagSession where the scope has tags), and so must our own policy"
+                "(and sts:TagSession where the scope has tags), and so must our own policy",
+                made_nothing=refused,
             ) from None
 
 

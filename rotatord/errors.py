@@ -42,7 +42,12 @@ class Retryable(OutsideError):
 
 
 class Permanent(OutsideError):
-    """Will not succeed by trying again."""
+    """Will not succeed by trying again. ``made_nothing``: the other side itself says that this mint was refused before it
+    did anything, so that nobody need look for what it may have made; only where that is certain."""
+
+    def __init__(self, message: str, *, made_nothing: bool = False) -> None:
+        super().__init__(message)
+        self.made_nothing = made_nothing
 
 
 class Denied(Permanent):

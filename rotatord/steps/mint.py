@@ -7,7 +7,7 @@ from typing import Any
 
 from rotatord import moves, principals
 from rotatord.clock import Instant
-from rotatord.errors import Conflict, Retryable
+from rotatord.errors import Conflict, Permanent, Retryable
 from rotatord.guards import GUARDS, Candidate, Guards
 from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
 from rotatord.ops import (
@@ -115,14 +115,18 @@ def _recognise(record: Record, pending: Held, intent: MintIntent, issuer: Issuer
 
 def _staged(ctx: Context, record: Record, version: Version) -> Unit:
     """Commit the fact, with the intent answered."""
-    rotation = open_rotation(record)
-    intents = tuple(
-        replace(intent, outcome=Outcome.ANSWERED) if intent.generation == version.generation else intent
-        for intent in rotation.intents
-    )
-    record = moves.succeed(changed(record, new=version, intents=intents, minted=ctx.instant()), ctx.now())
+    record = moves.succeed(changed(_answered(record, version.generation), new=version, minted=ctx.instant()), ctx.now())
     record = yield from commit(record, ctx.event(record, "mint", "done", version, ref=version.ref))
     return Done(record)
+
+
+def _answered(record: Record, generation: int) -> Record:
+    """What became of that intent is known."""
+    intents = tuple(
+        replace(intent, outcome=Outcome.ANSWERED) if intent.generation == generation else intent
+        for intent in open_rotation(record).intents
+    )
+    return changed(record, intents=intents)
 
 
 def _abandon(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record]:
@@ -180,7 +184,12 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer, guards: Guards) -> U
     proposed: Secret | None = None
     if by_caller:
         proposed = yield from _propose(ctx, record, issuer, request)
-    minted: Minted = yield from ask(plan.issuer, issuer, "mint", lambda: issuer.mint(request, proposed), effect=True)
+    try:
+        minted: Minted = yield from ask(plan.issuer, issuer, "mint", lambda: issuer.mint(request, proposed), effect=True)
+    except Permanent as error:
+        if error.made_nothing:
+            yield from commit(_answered(record, intent.generation))
+        raise
     version = _version(ctx, record, issuer, minted, intent)
     if not by_caller:
         yield from _overwrite_pending(ctx, record, version, minted.fields)

@@ -235,10 +235,12 @@ def test_another_installation_does_not_take_a_ref_for_its_own(issuer: RoleSessio
 
 
 def test_what_the_trust_policy_lacks_is_told(corner: Corner, issuer: RoleSessions, request_: MintRequest) -> None:
-    """AccessDenied names what has to allow it."""
+    """AccessDenied names what has to allow it, and says that no session was made: nobody need wait for its end."""
     corner.aws.role("closed", trust("arn:aws:iam::999999999999:root", "sts:AssumeRole"))
-    with pytest.raises(Denied, match="trust policy of arn:aws:iam::123456789012:role/closed"):
+    with pytest.raises(Denied, match="trust policy of arn:aws:iam::123456789012:role/closed") as caught:
         issuer.mint(replace(request_, parameters={"role": "arn:aws:iam::123456789012:role/closed"}), None)
+    assert caught.value.made_nothing
+    assert corner.aws.account.sessions == {}
 
 
 @pytest.mark.parametrize(

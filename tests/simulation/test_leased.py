@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from rotatord.errors import Denied
 from rotatord.model import JsonMap, Owing, Record, State
-from rotatord.ports import LiveRef, Query
+from rotatord.ports import LiveRef, Minted, MintRequest, Query
 from rotatord.secret import Secret
 from rotatord.testing.faults import Fault, Point
 from rotatord.testing.issuer import FakeIssuer
@@ -28,9 +31,9 @@ class Leases(FakeIssuer):
         self._enter("revoke", ref=ref)
 
 
-def leased(**simulated: Any) -> tuple[Simulator, Any]:
+def leased(kind: type[Leases] = Leases, **simulated: Any) -> tuple[Simulator, Any]:
     traits = {"strategy": "leased", "expiry": True, "revocable": False, "listing_delay": HOUR}
-    return staged(kind=Leases, issuer=traits, rules={"ttl": HOUR, "max_age": None}, **simulated)
+    return staged(kind=kind, issuer=traits, rules={"ttl": HOUR, "max_age": None}, **simulated)
 
 
 def owing(record: Record) -> bool:
@@ -87,6 +90,47 @@ def test_a_lost_answer_is_waited_for_as_long_as_a_lease_may_last() -> None:
     sim.run(2 * 3600.0)
     assert sim.problems() == []
     assert [version for version in sim.world.issuers["issuer"].live() if version.expires_at is None] == []
+
+
+class Refusing(Leases):
+    """Refuses to mint while it is told to, and says so before it does anything."""
+
+    refuses = False
+
+    def mint(self, request: MintRequest, proposed: Secret | None) -> Minted:
+        self._enter("mint", credential=request.credential, rotation=request.rotation, generation=request.generation)
+        if self.refuses:
+            raise Denied("the trust policy does not allow it", made_nothing=True)
+        return self.issue(request, proposed)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_refusal_that_is_certain_leaves_nothing_to_wait_for(lost: bool) -> None:
+    """Nothing was made, so the ledger waits for nothing; but where an answer was lost before, what that made is waited for."""
+    armed = [False]
+
+    def choose(point: Point, count: int) -> Fault | None:
+        if point.op == "issuer.mint" and lost and armed[0]:
+            armed[0] = False
+            return Fault.LOST
+        return None
+
+    sim, _ = leased(kind=Refusing, choose=choose)
+    issuer = sim.world.issuers["issuer"]
+    assert isinstance(issuer, Refusing)
+    issuer.refuses = not lost
+    armed[0] = True
+    first = sim.record(NAME).last
+    sim.request("rotate", NAME)
+    if lost:
+        until(sim, lambda record: bool(record.ledger))
+    issuer.refuses = True
+    record = until(sim, lambda record: record.rotation is None and record.last != first)
+    assert record.last is not None
+    if lost:
+        assert any(debt.sweep_until is not None for debt in record.ledger)
+    else:
+        assert (record.last.state, record.ledger) == (State.ROLLED_BACK, ())
 
 
 def test_quiet_in_the_end() -> None:
