@@ -37,6 +37,7 @@ from rotatord.clock import RandomIds
 from rotatord.document import check_keys, from_document, to_document
 from rotatord.errors import Conflict, Denied, Invalid, Permanent, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
+from rotatord.kubernetes_own import OwnCluster
 from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
@@ -119,7 +120,7 @@ class Address(BaseModel):
         return value
 
 
-class KubernetesBackend:
+class KubernetesBackend(OwnCluster):
     """See the module. Has the power BackendPreflight; thread-safe."""
 
     per_key = True

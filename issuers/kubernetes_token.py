@@ -25,6 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from rotatord import durations
 from rotatord.errors import Conflict, Denied, Invalid, OutsideError, Permanent, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
+from rotatord.kubernetes_own import OwnCluster
 from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
@@ -98,7 +99,7 @@ class Ref:
         return cls(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
-class ServiceAccountTokens:
+class ServiceAccountTokens(OwnCluster):
     """See the module. Has the power Preflight and says its rights; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, cluster: Cluster) -> None:

@@ -34,6 +34,7 @@ from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
 from rotatord.ourselves import NAMES as OWN_NAMES
 from rotatord.ourselves import Ourselves, names_of
+from rotatord.own_life import OwnLives
 from rotatord.ports import Amendment, Journal, Metered, Serves
 from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
@@ -85,6 +86,7 @@ class Daemon:
         self._log = self._logger.info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))
+        self.own_lives = OwnLives(self.journal, self.clock, self.ids, self.plugins)
         self.ourselves = self.plugins.registry.ourselves = Ourselves(self.journal, self.plugins, self.replicas, self._log)
         named = [(name, self.plugins.issuer(name)) for name in configuration.issuers]
         self.replicas.join(
@@ -115,6 +117,7 @@ class Daemon:
             workers=configuration.limits.threads,
             hands=hands,
             standing_back=self.replicas.standing_back,
+            first=self.ourselves.known,
             log=self._log,
         )
         self.accept = react.Accept(lambda name: self.plugins.issuer(name).traits)
@@ -325,6 +328,7 @@ class Daemon:
             once("drift", 60, self._inspect_some),
             once("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
             once("watchdog", 60, self._watch),
+            once("own lives", 60, Aside("own lives", self.own_lives.look, self._log)),
             Chore("own credentials", 5, Aside("own credentials", self.ourselves.look_at_all, self._log)),
             once("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
@@ -379,7 +383,7 @@ class Daemon:
     def _check(self, names: Sequence[str]) -> Sequence[Finding]:
         records = [self.journal.get(name) for name in names] if names else apply.declared(self.journal)
         chosen = [record.spec for record in records if record is not None]
-        return check(chosen, self.plugins)
+        return check(chosen, self.plugins, self.own_lives.found())
 
     def _alive(self) -> Sequence[Finding]:
         now = self.clock.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from rotatord.budget import Budgets
@@ -40,6 +40,7 @@ class Engine:
         hands: Hands | None = None,
         drain_seconds: float = DRAIN_SECONDS,
         standing_back: Callable[[], str] = lambda: "",
+        first: Callable[[], Sequence[str]] = tuple,
         log: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._journal = journal
@@ -49,6 +50,7 @@ class Engine:
         self._workers = workers
         self._drain_seconds = drain_seconds
         self._standing_back = standing_back
+        self._first = first  # credentials that come before all others: our own
         self.stands_back = ""
         self._log = log
         self.hands = hands or Hands(journal, ctx.clock, telemetry, spend=budgets.spend, heard=telemetry.event)
@@ -182,8 +184,24 @@ class Engine:
         self._claimed_at = self._ctx.now()
         if self._stand_back():
             return 0
-        leases = self._journal.claim(self._claimed_at, free, full=self._budgets.full(), most=self._budgets.most)
+        leases = self._own(free)
+        if len(leases) < free:
+            leases += self._journal.claim(
+                self._claimed_at, free - len(leases), full=self._budgets.full(), most=self._budgets.most
+            )
         return sum(self._submit(lease) for lease in leases)
+
+    def _own(self, most: int) -> list[Lease]:
+        """Those of our own credentials that are due: without them nobody else's can be rotated."""
+        leases: list[Lease] = []
+        for name in self._first():
+            record = self._journal.get(name) if len(leases) < most else None
+            if record is None or record.due_at is None or record.due_at > self._claimed_at:
+                continue
+            lease = self._journal.lease(name)
+            if lease is not None:
+                leases.append(lease)
+        return leases
 
     def _stand_back(self) -> bool:
         why = self._standing_back()

@@ -129,6 +129,11 @@ class Cluster:
         """Our own namespace: the service account's, or the one that the kubeconfig's context names."""
         return self._transport.namespace
 
+    def own_token(self) -> tuple[str, str]:
+        """Where our token comes from, and the token; "" where it is none. Raises OutsideError."""
+        place = "service account" if self._transport.in_cluster else "kubeconfig"
+        return place, self._transport.identity().get("authorization", "").removeprefix("Bearer ")
+
     def close(self) -> None:
         """End the connections. Never fails."""
         self._transport.close()

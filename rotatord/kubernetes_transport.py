@@ -158,6 +158,10 @@ class Transport:
     def address(self) -> str:
         return self._current().address
 
+    def identity(self) -> Mapping[str, str]:
+        """The headers that say who we are, by names in lower case. Raises OutsideError."""
+        return {name.lower(): value for name, value in self._current().headers().items()}
+
     def close(self) -> None:
         """End the connections; the next request makes new ones."""
         with self._lock:

@@ -3,13 +3,15 @@ sent to make the next version. Reads only; says what it cannot tell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from rotatord.api.service import Finding
 from rotatord.errors import OutsideError, Retryable
 from rotatord.model import ConsumerSpec, Destination, JsonMap, Record, Slot, Spec
+from rotatord.own import spelled
+from rotatord.own_life import Own, used_by
 from rotatord.ports import (
     BackendPreflight,
     ConsumerPreflight,
@@ -24,9 +26,19 @@ from rotatord.ports import (
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def check(specs: Sequence[Spec], plugins: Plugins) -> list[Finding]:
-    """One finding per issuer, destination, consumer and health check of each credential."""
-    return [finding for spec in specs for finding in _of(spec, plugins)]
+def check(specs: Iterable[Spec], plugins: Plugins, own: Sequence[Own] = ()) -> list[Finding]:
+    """One finding per issuer, destination, consumer and health check of each credential. First what we ourselves speak to
+    these issuers and backends with, then the credentials of which that is made."""
+    ordered = sorted(specs, key=lambda spec: not spec.own_of)
+    used = set[str]().union(*map(used_by, ordered))
+    ours = [_ours(each) for each in own if each.of in used]
+    return [*ours, *(finding for spec in ordered for finding in _of(spec, plugins))]
+
+
+def _ours(own: Own) -> Finding:
+    """What can never be told is said, and is no failure to look."""
+    subject = f"own credential of {spelled(own.of)} ({own.life.place})"
+    return Finding(subject=subject, ok=None if own.failed else not own.ended, detail=own.words)
 
 
 def preview(record: Record, plugins: Plugins, installation: str) -> JsonMap:

@@ -53,11 +53,13 @@ class Ourselves:
         self._shown: dict[str, Shown] = {}  # by credential and owner
         self._looking = threading.Lock()
         self._ctx: Context | None = None
+        self._names: Sequence[str] = ()
         self.timeout = LEAST_SECONDS
 
     def bind(self, ctx: Context) -> None:
         """By this it is known what a slot holds."""
         self._ctx = ctx
+        self._names = self.names()
         self.timeout = self._longest()
 
     # --- the port --------------------------------------------------------------------------------------------------
@@ -108,10 +110,15 @@ class Ourselves:
         """The credentials that are our own."""
         return list(json.loads(self._journal.fact(NAMES) or "[]"))
 
+    def known(self) -> Sequence[str]:
+        """The same as of the last look, asking nobody."""
+        return self._names
+
     def look_at_all(self) -> None:
         """Take up whatever is new; never raises but JournalUnavailable. For a thread of its own."""
         self.timeout = self._longest()  # the configuration may be another by now
-        for name in self.names():
+        self._names = self.names()
+        for name in self._names:
             try:
                 self.look(name)
             except OutsideError as error:

@@ -151,6 +151,14 @@ class Registry:
         """One health check as declared."""
         return cast(Health, self._check(HEALTH, spec.type, spec.settings))
 
+    @property
+    def owners(self) -> Sequence[str]:
+        """All issuers and backends, as ``issuers.NAME`` and ``backends.NAME``."""
+        return [
+            *(f"issuers.{name}" for name in sorted(self._issuers)),
+            *(f"backends.{name}" for name in sorted(self._backends)),
+        ]
+
     def types(self, group: str) -> Sequence[str]:
         """The installed types of a group."""
         return sorted(self._find(group))

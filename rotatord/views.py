@@ -68,6 +68,7 @@ STATUS_FIELDS: dict[str, str] = {
     "issuer": "its name in the configuration",
     "owner": "as declared",
     "policy": "its name",
+    "own_of": "what rotatord itself speaks to with it, each `issuers.NAME` or `backends.NAME`; empty: it is not our own",
 }
 
 
@@ -168,6 +169,7 @@ def status(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMa
         "issuer": record.spec.issuer,
         "owner": record.spec.owner,
         "policy": record.spec.policy.name,
+        "own_of": list(record.spec.own_of),
     }
 
 

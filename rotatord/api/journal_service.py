@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from rotatord.clock import Clock, Ids
 from rotatord.commands import Command
 from rotatord.errors import JournalError, Refused
 from rotatord.model import Event, JsonMap, Pause, Record
+from rotatord.own_life import SEEN as OWN_LIFE
 from rotatord.pauses import LONGEST, PAUSED, USUAL, live, text_of
 from rotatord.ports import Amendment, Journal
 
@@ -91,6 +93,7 @@ class JournalService:
             read_only=self._journal.fact(READ_ONLY) or "",
             paused=pause.words if pause else "",
             pause=pause,
+            own=tuple(json.loads(self._journal.fact(OWN_LIFE) or "[]")),
         )
 
     def names(self) -> Sequence[str]:
