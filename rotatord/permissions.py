@@ -131,7 +131,18 @@ class Needs:
             if system not in grants:
                 grants[system] = self.grants.setdefault(_identity(system, settings), Grants())
                 grants[system].users.setdefault(name)
+                self._entered(name, system, settings)
             grants[system].add(right)
+
+    def _entered(self, name: str, system: str, settings: JsonMap) -> None:
+        """Who acts in a role of AWS has to be let into it, as whoever it is before."""
+        role = settings.get("assume_role")
+        if system != "aws" or not isinstance(role, Mapping):
+            return
+        outside = _identity(system, {key: value for key, value in settings.items() if key != "assume_role"})
+        grants = self.grants.setdefault(outside, Grants())
+        grants.users.setdefault(name)
+        grants.add(AwsRight(("sts:AssumeRole",), (str(role["arn"]),), why="to be that role, whose trust policy must allow it"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +241,15 @@ def _taken_apart(right: Right) -> tuple[Place, tuple[str, ...], tuple[str, ...]]
 
 def _identity(system: str, settings: Mapping[str, object]) -> Identity:
     told = {key: settings[key] for key in _TELLS_APART[system] if settings.get(key) is not None}
-    shown = tuple((key, value if isinstance(value, str) else ", ".join(_keys(value))) for key, value in told.items())
+    shown = tuple((key, value if isinstance(value, str) else _shown(value)) for key, value in told.items())
     return Identity(system, digest_of(told), shown)
 
 
-def _keys(value: object) -> list[str]:
-    return sorted(map(str, value)) if isinstance(value, Mapping) else [str(value)]
+def _shown(value: object) -> str:
+    """Of a role its name, of anything else no more than what it consists of."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return str(value["arn"]) if "arn" in value else ", ".join(sorted(map(str, value)))
 
 
 def _vault_references(settings: object) -> Iterator[JsonMap]:

@@ -13,6 +13,8 @@ import pytest
 
 from rotatord import config
 from rotatord.model import JsonMap, Slot, Spec
+from rotatord.permission_forms import iam_document
+from rotatord.permissions import Needs
 from rotatord.ports import MintRequest, Surroundings
 from rotatord.registry import Configured, Registry
 from rotatord.secret import Secret
@@ -111,6 +113,32 @@ def test_the_example_needs_exactly_what_the_page_prints(place: Place) -> None:
             live_at(registry.backend(destination.backend), spec, number)
     registry.close()
     assert place.unused() == []
+
+
+def test_a_role_is_entered_with_what_is_printed(tmp_path: Path) -> None:
+    """In a role: who we are before needs the way into it and nothing else, and the role what we did without one."""
+    arn = "arn:aws:iam::123456789012:role/rotatord"
+    place = Place(tmp_path)
+    place.example = place.example.replace(f"region: {REGION},", f"region: {REGION}, assume_role: {{arn: '{arn}'}},")
+    needs = Needs()
+    (tmp_path / "rotatord.yaml").write_text(place.example)
+    config.load(tmp_path / "rotatord.yaml", visit=needs.visit)
+    outside, inside = sorted(needs.grants, key=lambda identity: len(identity.shown))
+    assert (outside.shown, inside.shown) == ((), (("assume_role", arn),))
+    printed = {identity: json.dumps(iam_document(grants)) for identity, grants in needs.grants.items()}
+    assert json.loads(printed[inside]) == json.loads(place.policy)
+    place.policy = printed[outside]
+    try:
+        place.start()
+        trusted = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}}
+        place.aws.role("rotatord", json.dumps({"Version": "2012-10-17", "Statement": [trusted]}), printed[inside])
+        specs, registry = place.configured()
+        session = specs["reports-session"]
+        live_as_a_session(registry.issuer(session.issuer), session)
+        registry.close()
+        assert place.unused() == []
+    finally:
+        place.aws.stop()
 
 
 def asked_of(spec: Spec, number: int = 1) -> MintRequest:

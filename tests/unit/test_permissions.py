@@ -298,6 +298,20 @@ def test_a_policy_that_is_too_long_for_aws_is_told() -> None:
     assert str(IAM_MANAGED_CHARACTERS) in next(cautions(identity, merged(*long)))
 
 
+def test_the_way_into_a_role_is_granted_outside_of_it() -> None:
+    """To whoever we are before, once for all that act in it; the role itself is named, its external id is not."""
+    needs = Needs()
+    role = {"arn": "arn:aws:iam::1:role/in", "external_id": "between us"}
+    for name in ("issuer keys", "backend sm"):
+        needs.told(name, {"profile": "p", "assume_role": role}, lambda: [AwsRight(("iam:ListUsers",), ("*",))])
+    (inside, granted), (outside, entrance) = needs.grants.items()
+    assert dict(inside.shown) == {"profile": "p", "assume_role": "arn:aws:iam::1:role/in"}
+    assert dict(outside.shown) == {"profile": "p"}
+    ((rule,), (way,)) = granted.rules(), entrance.rules()
+    assert (rule.verbs, way.verbs, way.targets) == (("iam:ListUsers",), ("sts:AssumeRole",), ("arn:aws:iam::1:role/in",))
+    assert list(entrance.users) == ["issuer keys", "backend sm"]
+
+
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
