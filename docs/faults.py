@@ -172,6 +172,21 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         f"{REAL}/test_replicas.py::test_a_frozen_one_writes_nothing_when_it_goes_on",
     ),
     (
+        "journal",
+        "its move to another database dies at any stage",
+        f"{REAL}/test_journal_moves.py::test_killed_at_any_stage_it_ends_well",
+    ),
+    (
+        "journal",
+        "a daemon is started on the one that was moved away",
+        f"{UNIT}/test_move_journal.py::test_the_old_one_is_refused_by_name",
+    ),
+    (
+        "journal",
+        "a frozen daemon goes on with one that was moved away",
+        f"{REAL}/test_journal_moves.py::test_a_frozen_daemon_commits_nothing_afterwards",
+    ),
+    (
         "replica",
         "frozen in the middle of a file's write, and going on",
         f"{UNIT}/test_file_backend.py::test_a_write_that_stood_still_beyond_its_time_is_not_completed",

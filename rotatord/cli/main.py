@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from rotatord.cli import asking, granting, reading, running
+from rotatord.cli import asking, granting, moving, reading, running
 from rotatord.cli.client import NoDaemonError
 from rotatord.cli.ending import Ending, Exit
 from rotatord.cli.options import whereabouts
@@ -53,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "contain": asking.contain,
     "revoke": asking.revoke,
     "rebuild": asking.rebuild,
+    "move-journal": moving.move_journal,
     "exec": running.exec_,
     "lambda": running.lambda_,
     "scanner-regex": running.scanner_regex,

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from rotatord.clock import Clock, SystemClock
 from rotatord.errors import JournalTooNew, JournalUnavailable, RotatordError
+from rotatord.journal import marks
 from rotatord.journal.migrations import HEAD, REVISIONS
 from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction
@@ -39,6 +40,7 @@ OLDEST_VERSION = 130000
 _LOCK = 0x726F7461  # "rota": what rotatord locks in a database is told apart from what others do, each schema for itself
 _IN_SCHEMA = f"({_LOCK}, hashtext(%(what)s || current_schema()))"
 CLAIMING = f"SELECT pg_advisory_xact_lock{_IN_SCHEMA}"
+STARTING = f"SELECT pg_try_advisory_xact_lock{_IN_SCHEMA}"
 _DEFAULTS: dict[str, Any] = {
     "application_name": "rotatord",
     "client_encoding": "UTF8",
@@ -193,6 +195,7 @@ class PostgresqlServer:
                     "SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('journal') IS NOT NULL"
                 ).fetchone() or (False, False)
                 found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+                move = connection.execute(marks.MOVE).fetchone() if known and ours else None
             except psycopg.Error as error:
                 raise self.failure(error) from None
         if known != ours:
@@ -201,6 +204,7 @@ class PostgresqlServer:
                 "with ?options=-csearch_path%3DNAME in the URL or ALTER ROLE … SET search_path"
             )
         revision = str(found[0]) if found else None
+        marks.refuse("in this database", revision, move[0] if move else None)
         if revision is not None and revision not in REVISIONS:
             raise JournalTooNew(
                 f"this journal was made by a newer rotatord (schema {revision}, this one knows up to {HEAD}): "

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy.dialects import sqlite as dialect
 
 from rotatord.errors import JournalTooNew, JournalUnavailable
+from rotatord.journal import marks
 from rotatord.journal.migrations import HEAD, REVISIONS
 from rotatord.journal.statements import Statements
 
@@ -36,6 +37,15 @@ class SqliteFile:
 
     def take(self) -> None:
         """Become its owner, make the file where there is none, and migrate it where it is older."""
+        self.own()
+        try:
+            self.migrate()
+        except BaseException:
+            self.release()
+            raise
+
+    def own(self) -> None:
+        """Become its owner, whatever state it is in, and make the file where there is none."""
         try:
             self._lock = _lock(self.path)
             if not self.path.exists():
@@ -43,13 +53,24 @@ class SqliteFile:
             for part in (self.path, Path(f"{self.path}-wal"), Path(f"{self.path}-shm")):
                 if part.exists():
                     part.chmod(_PRIVATE)  # SQLite gives a new -wal and -shm the mode of the database
-            self._migrate()
             self._identity = _identity(self.path)
         except BaseException as error:
             self.release()
-            if isinstance(error, OSError | sqlite3.Error):
+            if isinstance(error, OSError):
                 raise self.failure(error) from None
             raise
+
+    def migrate(self) -> None:
+        """Bring an empty or older one up to date. Raises JournalUnavailable or JournalTooNew."""
+        try:
+            if self._revision() == HEAD:
+                return
+            from rotatord.journal.migrations.upgrade import upgrade  # noqa: PLC0415 - Alembic, only when it is needed
+
+            with contextlib.closing(self.connect()) as connection:
+                upgrade("sqlite://", connection)
+        except (OSError, sqlite3.Error) as error:
+            raise self.failure(error) from None
 
     def look(self) -> None:
         """Check that it can be read, without owning it."""
@@ -105,25 +126,19 @@ class SqliteFile:
             timeout=_BUSY_MILLISECONDS / 1000,
         )
 
-    def _migrate(self) -> None:
-        if self._revision() == HEAD:
-            return
-        from rotatord.journal.migrations.upgrade import upgrade  # noqa: PLC0415 - Alembic, only when it is needed
-
-        with contextlib.closing(self.connect()) as connection:
-            upgrade("sqlite://", connection)
-
     def _revision(self) -> str | None:
         """None for an empty file. Changes nothing: it may be somebody else's file."""
         with contextlib.closing(self._connect("ro")) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             known = "alembic_version" in tables
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+            move = connection.execute(marks.MOVE).fetchone() if known and "facts" in tables else None
         if not tables:
             return None
         if not known:
             raise JournalUnavailable(f"{self.path} is a database, but not a journal of rotatord")
         revision = str(found[0]) if found else None
+        marks.refuse(str(self.path), revision, move[0] if move else None)
         if revision is not None and revision not in REVISIONS:
             raise JournalTooNew(
                 f"the journal {self.path} was made by a newer rotatord (schema {revision}, this one knows up to {HEAD}): "
