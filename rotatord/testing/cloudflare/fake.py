@@ -42,7 +42,7 @@ class GlobalKey:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"X-Auth-Email": self.email, "X-Auth-Key": self.key}
+        return {"x-auth-email": self.email, "x-auth-key": self.key}
 
 
 @dataclass(frozen=True)
