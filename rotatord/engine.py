@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 from rotatord.budget import Budgets
 from rotatord.bugs import described
@@ -37,6 +37,7 @@ class Engine:
         budgets: Budgets,
         *,
         workers: int = 16,
+        pool: Executor | None = None,
         hands: Hands | None = None,
         drain_seconds: float = DRAIN_SECONDS,
         standing_back: Callable[[], str] = lambda: "",
@@ -66,7 +67,7 @@ class Engine:
             log=log,
         )
         self._wake = threading.Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._pool = pool or ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._at_work: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._loop: threading.Thread | None = None
@@ -117,10 +118,10 @@ class Engine:
         used up is waited for. Raises JournalUnavailable."""
         self._survey()
         while not self._stopping.is_set():
-            claimed = self._claim()
+            claimed = self.claim()
             if self.journal_away:
                 raise JournalUnavailable(self.journal_away)
-            if claimed or not self.drained(self._drain_seconds) or self._claim():
+            if claimed or not self.drained(self._drain_seconds) or self.claim():
                 continue
             due, quota = self._journal.next_due(), self._budgets.wait()
             if quota is None or due is None or due > self._ctx.now():
@@ -133,7 +134,7 @@ class Engine:
             self.turned_at = self._ctx.clock.monotonic()
             self._wake.clear()
             try:
-                claimed = self._claim()
+                claimed = self.claim()
                 seconds = 0.0 if claimed else self._sleep_seconds()
                 if not claimed and not self._at_work:
                     self.journal_away = ""
@@ -176,7 +177,8 @@ class Engine:
 
     # --- work ------------------------------------------------------------------------------------------------------
 
-    def _claim(self) -> int:
+    def claim(self) -> int:
+        """Begin to work on what is due, as far as there are threads; on how much."""
         with self._lock:
             free = self._workers - len(self._at_work)
         if free <= 0:
