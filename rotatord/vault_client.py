@@ -134,8 +134,7 @@ class VaultClient:
         """End the login token, where we made it, and the connections; never fails."""
         if self._adapter is None:
             return
-        value = self.login.forget()
-        if value is not None:
+        for value in self.login.forget():
             with contextlib.suppress(OutsideError):  # it expires by itself
                 self.calls().send("post", "auth/token/revoke-self", {}, value)
         with self._lock:

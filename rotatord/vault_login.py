@@ -23,6 +23,7 @@ log = logging.getLogger("rotatord.vault")
 _RENEW_AFTER = 2 / 3  # of the life
 _TRY_AGAIN_SECONDS = 5.0
 _MARGIN_SECONDS = 1.0
+_RETIRED_SECONDS = 60.0  # longer than any call
 
 
 def _reference(value: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +128,7 @@ class Login:
         self._lock = threading.Lock()
         self._token: OwnToken | None = None
         self._former: OwnToken | None = None  # what was given to us before the one in use
+        self._retired: list[tuple[str, float]] = []  # of logins before, and until when calls with them may be on their way
         self._quiet_until = 0.0
 
     @property
@@ -137,6 +139,7 @@ class Login:
     def token(self, send: Send) -> OwnToken:
         """A token that works, as far as can be known without asking. Raises Denied or Retryable."""
         now = self._monotonic()
+        self._end_retired(now, send)
         token = self._token
         if token is None or token.over(now):
             return self._obtain_instead_of(token, send)
@@ -177,15 +180,22 @@ class Login:
             return
         if self.given:
             self._former = former
-            return
-        with contextlib.suppress(OutsideError):  # it expires by itself
-            send("post", "auth/token/revoke-self", {}, former.value)
+        else:
+            self._retired.append((former.value, self._monotonic() + _RETIRED_SECONDS))
 
-    def forget(self) -> str | None:
-        """Forget our token; returns it where it was ours to end."""
+    def _end_retired(self, now: float, send: Send) -> None:
+        """End what nobody uses any more."""
+        while self._retired and self._retired[0][1] <= now:
+            with contextlib.suppress(IndexError, OutsideError):  # somebody was faster; or it expires by itself
+                send("post", "auth/token/revoke-self", {}, self._retired.pop(0)[0])
+
+    def forget(self) -> list[str]:
+        """Forget our tokens; returns those that were ours to end."""
         with self._lock:
             token, self._token = self._token, None
-        return token.value if token is not None and not self.given else None
+            retired, self._retired = self._retired, []
+        made = [token.value] if token is not None and not self.given else []
+        return made + [value for value, _ in retired]
 
     def _replaced(self, token: OwnToken) -> bool:
         return self.given and self.read(self._given_reference()) != token.value

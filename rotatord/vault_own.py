@@ -63,8 +63,7 @@ def _as_with(vault: VaultClient, secret: Secrets) -> Iterator[Calls]:
     try:
         yield calls
     finally:
-        made = login.forget()
-        if made is not None:
+        for made in login.forget():
             with contextlib.suppress(OutsideError):  # it expires by itself
                 calls.send("post", "auth/token/revoke-self", {}, made)
 

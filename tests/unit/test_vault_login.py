@@ -184,7 +184,7 @@ def test_a_given_token_is_read_anew() -> None:
     hands.now += 61
     assert given.token(vault.send).value == "given-2"
     assert vault.paths() == ["auth/token/lookup-self", "auth/token/renew-self"]
-    assert given.forget() is None
+    assert given.forget() == []
 
 
 def test_a_given_token_that_may_not_look_at_itself_is_used_as_it_is() -> None:
