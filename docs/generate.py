@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import chart  # beside this file
+import cloudflare_answers
 import faults
 import incidents
 
-from rotatord import views
+from rotatord import cloudflare_templates, views
 from rotatord.cli import manual
 from rotatord.clock import SystemClock
 from rotatord.commands import VERBS
@@ -22,7 +23,7 @@ from rotatord.config import load
 from rotatord.configuration.manual import tables
 from rotatord.machine import diagram
 from rotatord.model import Destination, JsonMap
-from rotatord.permission_forms import ServiceAccount, hcl, iam, rbac
+from rotatord.permission_forms import ServiceAccount, hcl, iam, rbac, scope
 from rotatord.permissions import Grants, Needs
 from rotatord.ports import Surroundings
 from rotatord.registry import BACKENDS, ISSUERS, installed
@@ -91,6 +92,7 @@ def example_rights(page: str, name: str, language: str, form: Callable[[Grants],
 EXAMPLES: dict[str, tuple[str, str, Callable[[Grants], Iterable[str]]]] = {
     "rotatord-kubernetes": ("docs/kubernetes.md", "yaml", partial(rbac, account=ServiceAccount("rotatord", "rotatord"))),
     "rotatord-aws": ("docs/aws.md", "json", iam),
+    "rotatord-cloudflare": ("docs/cloudflare.md", "yaml", scope),
 }
 
 # Which pages hold which drawn part, between `<!-- NAME: drawn by make docs -->` and `<!-- end of NAME -->`.
@@ -103,6 +105,8 @@ PARTS: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "values": (chart.table, ("helm/rotatord/README.md",)),
     "faults": (faults.table, ("docs/faults.md",)),
     "incidents": (incidents.table, ("docs/incidents.md",)),
+    "cloudflare-answers": (cloudflare_answers.table, ("docs/cloudflare.md",)),
+    "cloudflare-templates": (cloudflare_templates.table, ("docs/cloudflare.md",)),
     **{name: (partial(vault_policy, name, ask, *plugin), ("docs/vault.md",)) for name, (plugin, ask) in VAULT_POLICIES.items()},
     **{
         name: (partial(example_rights, page, name, language, form), (page,))

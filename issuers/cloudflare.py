@@ -23,20 +23,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from rotatord import cloudflare_own as own
 from rotatord.cloudflare_catalogue import Catalogue, Resolved
 from rotatord.cloudflare_client import QUOTA_CALLS, QUOTA_SECONDS, Calls, Cloudflare, CloudflareSettings
-from rotatord.cloudflare_errors import error_of, verdict_of
-from rotatord.cloudflare_formats import WHOLE, recognise
+from rotatord.cloudflare_formats import WHOLE
 from rotatord.cloudflare_labels import digest, name_of
 from rotatord.cloudflare_rights import rights_of
 from rotatord.cloudflare_scope import condition_of, condition_seen, flat, grants_of, problems, same_networks, spelled, time_of
 from rotatord.cloudflare_tokens import ACTIVE, DISABLED, EXPIRED, Tokens, live, surplus, unused
 from rotatord.cloudflare_vantage import Vantage, VantageSettings
+from rotatord.cloudflare_verify import Verify
 from rotatord.durations import parse
 from rotatord.errors import Invalid, NotFound, Retryable
 from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
     Accepted,
-    Inconclusive,
     Life,
     LiveRef,
     Minted,
@@ -87,6 +86,7 @@ class CloudflareTokens:
         self._api = api or Cloudflare(settings, surroundings)
         self._vantage = Vantage(settings, settings.vantage) if settings.vantage is not None else None
         self._family = settings.family
+        self._verify = Verify(self._family, settings.account_id or "")
         self._catalogue = Catalogue(self._family, settings.account_id or "", self._now, settings.catalogue_age)
         self.timeout = settings.timeout
         self.traits = Traits(
@@ -146,8 +146,8 @@ class CloudflareTokens:
 
     def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
         value = fields.reveal("token")
-        if problem := self._not_of_ours(value):
-            return problem
+        if said := self._verify.by_looks(value):
+            return said
         calls = self._api.calls()
         known = self._ids.get(_digest(value))
         try:
@@ -155,7 +155,7 @@ class CloudflareTokens:
         except NotFound:
             token = None
         probed = self._now()
-        answer = self._verified(calls, value)
+        answer = self._verify.ask(calls, value, self._vantage.send if self._vantage is not None else None)
         if not isinstance(answer, Accepted):
             return answer
         assert answer.ref is not None
@@ -264,35 +264,6 @@ class CloudflareTokens:
         if (starts := time_of(request.scope.get("not_before"))) is not None:
             body["not_before"] = spelled(starts)
         return body
-
-    def _verified(self, calls: Calls, value: str) -> ProbeAnswer:
-        """What Cloudflare says of a value where tokens of its kind are verified; the ref is the bare id."""
-        path = f"{self._family.base}/verify"
-        try:
-            answer = calls.send("GET", path, token=value) if self._vantage is None else self._vantage.send(path, value)
-        except Retryable as error:
-            return Inconclusive(str(error))
-        what = f"GET {path}"
-        if not answer.good or answer.body is None:
-            verdict = verdict_of(answer, what)
-            warning = recognise(value).warning
-            return replace(verdict, why=f"{verdict.why}; {warning}") if warning else verdict
-        result = answer.body.get("result")
-        if not isinstance(result, Mapping) or not isinstance(result.get("id"), str):
-            return Inconclusive(str(error_of(answer, what)))
-        if result.get("status") == ACTIVE:
-            return Accepted(ref=result["id"], expires_at=_end_of(result))
-        return RefusedVerdict(f"it is {result.get('status')}")
-
-    def _not_of_ours(self, value: str) -> ProbeAnswer | None:
-        """What a value is by its looks alone, where that says enough."""
-        if not value.isascii() or not value.isprintable() or " " in value:
-            return RefusedVerdict("this cannot be a token of Cloudflare's")
-        kind = recognise(value).kind
-        if kind in {"user", "account"} and kind != self._family.kind:
-            other = "an account's" if kind == "account" else "a user's"
-            return Inconclusive(f"it is {other} token, which cannot be verified among those of {self._family}: adopt it there")
-        return None
 
     def _seen(self, calls: Calls, token: Mapping[str, Any], asked: JsonMap) -> JsonMap:
         """What a token may do: the words asked for where they mean just that, else in words as far as there are any."""

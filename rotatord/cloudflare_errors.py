@@ -83,6 +83,7 @@ ERRORS: tuple[Row, ...] = (
     _row("redirect", Retryable, "an API answers by itself; check endpoint", 3),
     _row("timeout", Retryable, "Cloudflare waited too long for the request or what it needs", 408, 425, 504, 522, 524),
     _row("fault of Cloudflare's", Retryable, "Cloudflare is in trouble; https://www.cloudflarestatus.com tells", 5),
+    _row("shut out for a while", Retryable, f"Cloudflare saw too many wrong credentials from here; {_OWN}", 10502),
     _row(
         "not its own to hand on",
         Denied,
@@ -136,7 +137,7 @@ ERRORS: tuple[Row, ...] = (
         10001,
     ),
     _row("no such route", Invalid, "the API has no such place: check endpoint and account_id", 7000, 7003),
-    _row("method unknown", Invalid, "the API does not do this there: check endpoint", 405, 10405),
+    _row("method unknown", Invalid, "the API does not do this there: check endpoint", 405),
     _row("not there", NotFound, "Cloudflare has no such thing (any more)", 404, 410),
     _row("in the way", Conflict, "something else was changed at the same time, or bears this name already", 409, 412),
     _row("refused as it is", Invalid, "Cloudflare does not take the request as it is", 1001),
@@ -153,7 +154,7 @@ NOT_UNDERSTOOD = "that is not an answer of its API: something in between gave it
 
 def error_of(answer: Answer, what: str) -> OutsideError:
     """The error that an answer to one of our own requests stands for. ``what``: the request, in words."""
-    if answer.body is None and answer.status != 429 and answer.status < 500:
+    if answer.body is None and answer.status // 100 in {2, 4} and answer.status != 429:
         return Retryable(f"Cloudflare's answer {answer.status} to {what} cannot be understood: {NOT_UNDERSTOOD}")
     row = next(row for row in ERRORS if row.fits(answer))
     message = f"{heard(answer, what)}: {row.says}"

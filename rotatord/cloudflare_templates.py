@@ -74,3 +74,14 @@ def filled(name: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
     places = {"zone": ZONE, "account": ACCOUNT, "bucket": BUCKET}
     wanted = {place: place.format(**{key: given[key]}) for key, place in places.items() if key in given}
     return [(word, wanted[place]) for word, place in TEMPLATES[name].grants if place in wanted]
+
+
+def table() -> str:
+    """The rows of the manual's page."""
+    rows = []
+    for name, template in sorted(TEMPLATES.items()):
+        given = ", ".join([*(f"`{key}`" for key in template.needs), *(f"`{key}`?" for key in template.takes)])
+        shown = {key: key.upper() for key in ("zone", "account", "bucket")}
+        grants = "; ".join(f"`{word}` on `{place.format(**shown)}`" for word, place in template.grants)
+        rows.append(f"| `{name}` | {template.does} | {given} | {grants} |")
+    return "\n".join(["| template | for those who | given | grants |", "|---|---|---|---|", *rows])
