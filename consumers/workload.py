@@ -187,6 +187,13 @@ class WorkloadConsumer:
             return "unknown", pods.shortened(str(error), gate.LONGEST_DETAIL)
         return gate.judge(look, self._taken_back(look, published))
 
+    def idle(self) -> str:
+        """That it is scaled to zero. A workload that is missing, or that its controller has not looked at, is not idle."""
+        workload = self._calls().get(self._kind.resource, self._settings.namespace, self._settings.called)
+        if workload is None or status_of(workload).get("observedGeneration", 0) < workload["metadata"]["generation"]:
+            return ""
+        return words.idle(self._kind.name) if gate.wanted_of(self._kind.name, workload) == 0 else ""
+
     def _taken_back(self, look: gate.Look, published: Published) -> str:
         """Why our restart is not in force any more; "" where it is, or where all pods are younger than it anyhow."""
         there = annotation(look.workload)

@@ -82,9 +82,14 @@ def _judge(look: Look, reverted: str) -> Verdict:
 
 def wanted_pods(look: Look) -> int:
     """How many pods there should be."""
-    if look.kind == "DaemonSet":
-        return int(look.status.get("desiredNumberScheduled", 0))
-    replicas = look.spec.get("replicas")
+    return wanted_of(look.kind, look.workload)
+
+
+def wanted_of(kind: str, workload: JsonMap) -> int:
+    """Likewise, of a workload as the API shows it."""
+    if kind == "DaemonSet":
+        return int((workload.get("status") or {}).get("desiredNumberScheduled", 0))
+    replicas = workload["spec"].get("replicas")
     return 1 if replicas is None else int(replicas)
 
 

@@ -60,10 +60,14 @@ def _stops_the_only_one(kind: str, spec: JsonMap) -> bool:
     return bool(allowed)
 
 
+def idle(kind: str) -> str:
+    """Nothing is to run."""
+    return "no node takes its pods" if kind == "DaemonSet" else "it is scaled to zero"
+
+
 def scaled_to_zero(kind: str) -> str:
     """Nothing runs, so nothing can be healthy."""
-    why = "no node takes its pods" if kind == "DaemonSet" else "it is scaled to zero"
-    return f"{why}: nothing runs that could be healthy on the new version (`idle: pass` in the policy accepts that)"
+    return f"{idle(kind)}: nothing runs that could be healthy on the new version (`idle: pass` in the policy accepts that)"
 
 
 def no_room(kind: str, message: str) -> str:

@@ -18,7 +18,7 @@ from rotatord.errors import NotFound
 from rotatord.model import ConsumerSpec, Evidence, JsonMap, Reason, Record, Rotation, Slot, Verdict, Version, Way
 from rotatord.moves import mint_kills_base
 from rotatord.ops import Context, Op, ask, holds, open_rotation, parameters_of, passed, read, tell
-from rotatord.ports import Instance, LastUsed, Published
+from rotatord.ports import Idles, Instance, LastUsed, Published
 from rotatord.steps.copies import lagging
 from rotatord.steps.publish import last_written
 from rotatord.steps.reload import describe, fact_of, seen_of
@@ -134,7 +134,9 @@ def consumers_proven(ctx: Context, record: Record) -> Found:
         published: Published = yield from describe(ctx, record, plugin, subject)
         look = partial(plugin.instances, published)
         instances: list[Instance] = list((yield from tell(plugin, "consumer.instances", look, name=consumer.name)))
-        found.extend(_judge(ctx, record, consumer, plugin.evidence, published, instances))
+        if not instances:
+            found.append((yield from _nobody(ctx, record, consumer)))
+        found.extend(_judge_one(ctx, record, consumer, plugin.evidence, published, each) for each in instances)
     return found
 
 
@@ -152,15 +154,23 @@ def _unproven(ctx: Context, record: Record, why: str, name: str) -> Evidence:
     )
 
 
-def _judge(
-    ctx: Context, record: Record, consumer: ConsumerSpec, proof: str, published: Published, instances: list[Instance]
-) -> list[Evidence]:
-    rotation = open_rotation(record)
-    if not instances:
-        idle = rotation.plan.policy.idle == "pass"
-        detail = "no instance runs" + (" (idle: pass)" if idle else "; the policy says to hold")
-        return [_evidence(ctx, "consumers_proven", consumer.name, Verdict.PASS if idle else Verdict.WAIT, detail)]
-    return [_judge_one(ctx, record, consumer, proof, published, instance) for instance in instances]
+def _nobody(ctx: Context, record: Record, consumer: ConsumerSpec) -> Generator[Op, Any, Evidence]:
+    """None runs, so none runs on another version; whether that is enough the policy says."""
+    enough = yield from _enough(ctx, record, consumer)
+    detail = f"no instance runs ({enough})" if enough else "no instance runs, and the policy says `idle: hold`: start one"
+    return _evidence(ctx, "consumers_proven", consumer.name, Verdict.PASS if enough else Verdict.WAIT, detail)
+
+
+def _enough(ctx: Context, record: Record, consumer: ConsumerSpec) -> Generator[Op, Any, str]:
+    """Why it is enough that nobody runs; "" where it is not. On the way back it is for a consumer that is to run nothing: it
+    would keep the rotation from ever coming back, and has left the version that is to be discarded. For a repair likewise."""
+    rotation, plugin = open_rotation(record), ctx.plugins.consumer(consumer)
+    if rotation.plan.policy.idle == "pass":
+        return "idle: pass"
+    if rotation.way is not Way.FORWARD and isinstance(plugin, Idles):
+        why: str = yield from tell(plugin, "consumer.idle", plugin.idle, name=consumer.name)
+        return why
+    return ""
 
 
 def _judge_one(
@@ -200,22 +210,20 @@ def consumers_healthy(ctx: Context, record: Record) -> Found:
         for name, health in ctx.plugins.health(consumer):
             published = yield from describe(ctx, record, None, subject, seen_of(record, consumer))
             state, detail = yield from tell(health, "health.check", partial(health.check, published))
-            if state != "healthy" and (yield from _scaled_to_zero(ctx, record, consumer, published)):
-                found.append(_evidence(ctx, "consumers_healthy", f"{consumer.name}/{name}", Verdict.PASS, IDLE))
+            if state != "healthy" and (enough := (yield from _scaled_to_zero(ctx, record, consumer, published))):
+                idle = f"no instance runs ({enough})"
+                found.append(_evidence(ctx, "consumers_healthy", f"{consumer.name}/{name}", Verdict.PASS, idle))
                 continue
             found.append(_health_evidence(ctx, rotation, f"{consumer.name}/{name}", state, detail))
     return found
 
 
-IDLE = "no instance runs (idle: pass)"
-
-
-def _scaled_to_zero(ctx: Context, record: Record, consumer: ConsumerSpec, published: Published) -> Generator[Op, Any, bool]:
-    """Whether nothing runs that could be healthy, and the policy says that this is fine."""
+def _scaled_to_zero(ctx: Context, record: Record, consumer: ConsumerSpec, published: Published) -> Generator[Op, Any, str]:
+    """Why it is fine that nothing runs that could be healthy; "" where something runs, or it is not."""
     plugin = ctx.plugins.consumer(consumer)
-    if open_rotation(record).plan.policy.idle != "pass" or plugin.evidence == "none":
-        return False
-    return not (yield from tell(plugin, "consumer.instances", partial(plugin.instances, published)))
+    if plugin.evidence == "none" or not (enough := (yield from _enough(ctx, record, consumer))):
+        return ""
+    return "" if (yield from tell(plugin, "consumer.instances", partial(plugin.instances, published))) else enough
 
 
 def _health_evidence(ctx: Context, rotation: Rotation, name: str, state: str, detail: str) -> Evidence:

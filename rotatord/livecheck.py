@@ -16,12 +16,14 @@ from rotatord.ports import (
     BackendPreflight,
     ConsumerPreflight,
     Health,
+    Idles,
     MintRequest,
     Plugins,
     Preflight,
     Preview,
     Published,
 )
+from rotatord.steps.preflight import UNTIL_IT_RUNS
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -89,6 +91,8 @@ def _before(spec: Spec, consumer: ConsumerSpec, plugins: Plugins) -> Iterator[Fi
         return
     if isinstance(plugin, ConsumerPreflight):
         yield _look(f"{spec.name}: reload of {consumer.name}", plugin.preflight)
+    if isinstance(plugin, Idles) and spec.policy.idle == "hold":
+        yield _look(f"{spec.name}: whether {consumer.name} is to run", partial(_idle, plugin))
     for copy in consumer.copies:
         yield _look(f"{spec.name}: copy {copy.id}", partial(_copy, plugins, copy))
 
@@ -134,6 +138,10 @@ def _place(plugins: Plugins, destination: Destination, *, home: bool) -> Sequenc
 
 def _instances(plugins: Plugins, consumer: ConsumerSpec, published: Published) -> Sequence[str]:
     return [] if plugins.consumer(consumer).instances(published) else ["no instance runs"]
+
+
+def _idle(plugin: Idles) -> Sequence[str]:
+    return [f"{why}; {UNTIL_IT_RUNS}"] if (why := plugin.idle()) else []
 
 
 def _issuer(spec: Spec, plugins: Plugins) -> Sequence[str]:

@@ -26,6 +26,9 @@ from rotatord.ports.consumer import (
     Health as Health,
 )
 from rotatord.ports.consumer import (
+    Idles as Idles,
+)
+from rotatord.ports.consumer import (
     Instance as Instance,
 )
 from rotatord.ports.consumer import (

@@ -61,6 +61,16 @@ class ConsumerPreflight(Protocol):
 
 
 @runtime_checkable
+class Idles(Protocol):
+    """A consumer that somebody may have told to run nothing at all, as a workload is scaled to zero. Where the policy says
+    ``idle: hold``, minting waits until it is to run again, and a way back does not wait for it."""
+
+    def idle(self) -> str:
+        """Why nothing is to run, as a sentence; "" where something should. Read-only."""
+        ...
+
+
+@runtime_checkable
 class Restarts(Protocol):
     """A consumer that reads anew by being restarted as a whole. Several credentials of one workload share a restart: each
     waits ``gather`` seconds after it was published, and a restart that began after its own read-back, whoever caused it, is

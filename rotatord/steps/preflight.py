@@ -9,7 +9,7 @@ from typing import Any
 from rotatord.model import Reason, Record, Slot
 from rotatord.ops import Call, Context, Failed, Op, Stop, Wait, ask, open_rotation, read, soon, tell
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import BackendPreflight, ConsumerPreflight, Issuer, Preflight, Published
+from rotatord.ports import BackendPreflight, ConsumerPreflight, Idles, Issuer, Preflight, Published
 from rotatord.steps.copies import lagging
 from rotatord.steps.inspect import behind
 from rotatord.steps.slots import Kind, find_fields, kind
@@ -17,6 +17,7 @@ from rotatord.steps.slots import Kind, find_fields, kind
 DRIFT_WAIT_SECONDS = 60.0
 CAP_WAIT_SECONDS = 10.0
 CONSUMER_WAIT_SECONDS = 15.0
+UNTIL_IT_RUNS = "nothing is made until it runs (scale it up, or let the policy say `idle: pass`)"
 
 
 def preflight(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, Record | Wait | Failed | Stop]:
@@ -76,6 +77,9 @@ def _consumers(ctx: Context, record: Record) -> Generator[Op, Any, str]:
         if isinstance(plugin, ConsumerPreflight):
             answer = yield from tell(plugin, "consumer.preflight", plugin.preflight, name=consumer.name)
             problems.extend(f"consumer {consumer.name}: {sentence}" for sentence in answer)
+        if rotation.plan.policy.idle == "hold" and isinstance(plugin, Idles):
+            why = yield from tell(plugin, "consumer.idle", plugin.idle, name=consumer.name)
+            problems.extend([f"consumer {consumer.name}: {why}; {UNTIL_IT_RUNS}"] if why else [])
     # A base that no slot holds any more can be compared with nothing, and nothing but a mint brings a value back.
     if rotation.base is not None and (yield from find_fields(ctx, rotation.plan, rotation.base)) is not None:
         late = yield from lagging(ctx, record, rotation.plan.consumers, rotation.base)

@@ -421,6 +421,21 @@ def test_nodes_that_may_be_dead_are_a_share(cluster: FakeCluster) -> None:
         assert plugin(cluster, "daemonsets", ignore_not_ready_nodes=setting)._tolerated(body) == tolerated
 
 
+@pytest.mark.parametrize("resource", KINDS)
+def test_what_is_scaled_to_zero_is_idle(cluster: FakeCluster, resource: str) -> None:
+    """Somebody wants nothing to run. What is missing, crashes, or was not looked at yet is not idle."""
+    web = plugin(cluster, resource)
+    assert web.idle() == ""
+    body = workload(resource, replicas=0) if resource != "daemonsets" else workload(resource)
+    body["status"] = {"observedGeneration": 0, "desiredNumberScheduled": 0}
+    cluster.put(resource, body)
+    assert web.idle() == ""
+    cluster.edit(resource, "web", status={"observedGeneration": 1})
+    assert web.idle() == ("no node takes its pods" if resource == "daemonsets" else "it is scaled to zero")
+    cluster.edit(resource, "web", spec={"replicas": 2}, status={"desiredNumberScheduled": 2, "observedGeneration": 2})
+    assert web.idle() == ""
+
+
 # --- before and around -----------------------------------------------------------------------------------------------
 
 
