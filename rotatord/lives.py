@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from rotatord.model import Policy, Record, Version
 
@@ -11,6 +12,7 @@ from rotatord.model import Policy, Record, Version
 DEFAULT_LEAD = 1 / 3
 # The last stretch of a life in which nothing may hold a rotation up: this share of it, at most Policy.alarm_before.
 LAST_SHARE = 0.1
+TOO_OLD = 1.1  # of its max_age: by then a version should have been replaced, whatever held that up
 # What was rolled back is tried again after this share of the life that was left then, where backing off would last longer;
 # after one that ended when the version had expired, within the hour.
 RETRY_SHARE = 1 / 4
@@ -27,14 +29,40 @@ def renewal_lead(policy: Policy, life: timedelta) -> timedelta:
     return life * DEFAULT_LEAD
 
 
+@lru_cache(maxsize=1024)
 def spread(name: str) -> float:
-    """A number in [0, 1) that is always the same for a name and even over many names."""
+    """A number in [0, 1) that is always the same for a name and even over many names. Asked at each commit."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def pull(record: Record, lead: timedelta, life: timedelta) -> timedelta:
     """By how much this credential is due earlier than its twins; never more than half of what is left before the lead."""
     return min(lead * record.spec.policy.jitter_percent / 100, (life - lead) / 2) * spread(record.name)
+
+
+def renewal(record: Record) -> tuple[datetime, datetime] | None:
+    """When the renewal lead begins, and the end that it leads to: the expiry of the current version, or its greatest age where
+    the policy names a lead. None where there is neither."""
+    current, policy = record.current, record.spec.policy
+    if current is None:
+        return None
+    asked = policy.renew_before is not None or policy.renew_before_percent is not None
+    ends = [] if current.renew_at is not None or current.expires_at is None else [current.expires_at]
+    if policy.max_age is not None and asked:
+        ends.append(current.minted_at + policy.max_age)
+    if not ends:
+        return None
+    end = min(ends)
+    lead = renewal_lead(policy, end - current.minted_at)
+    return end - lead - pull(record, lead, end - current.minted_at), end
+
+
+def too_old(record: Record) -> tuple[datetime, datetime] | None:
+    """When the current version is as old as its policy lets it be, and when it is far too old."""
+    current, age = record.current, record.spec.policy.max_age
+    if current is None or age is None:
+        return None
+    return current.minted_at + age - pull(record, age, 2 * age), current.minted_at + age * TOO_OLD
 
 
 def renewal_missed(renew_at: datetime, expires_at: datetime) -> datetime:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rotatord import windows
 from rotatord.dangers import OUTSIDE, UNTOUCHED, doom
-from rotatord.lives import backoff_end, last_stretch, latest_start, pull, renewal_lead, renewal_missed, sooner, when
+from rotatord.lives import backoff_end, last_stretch, latest_start, renewal, renewal_missed, sooner, too_old, when
 from rotatord.model import JsonMap, Pause, Reason, Record, digest_of
 
 NEVER = "never"
@@ -144,29 +144,21 @@ def scope_changed(record: Record, now: datetime) -> _Found | None:
 
 def renew_before(record: Record, now: datetime) -> _Found | None:
     """The renewal lead before the end of its life: its expiry or its greatest age, whichever is earlier."""
-    current, policy = record.current, record.spec.policy
-    if current is None:
+    found = renewal(record)
+    if found is None or record.current is None:
         return None
-    asked = policy.renew_before is not None or policy.renew_before_percent is not None
-    expires_at = None if current.renew_at is not None else current.expires_at
-    ages_at = current.minted_at + policy.max_age if policy.max_age is not None and asked else None
-    ends = [moment for moment in (expires_at, ages_at) if moment is not None]
-    if not ends:
-        return None
-    end = min(ends)
-    lead = renewal_lead(policy, end - current.minted_at)
-    at = end - lead - pull(record, lead, end - current.minted_at)
-    verb = "expires" if end == expires_at else "reaches its greatest age"
+    at, end = found
+    verb = "expires" if end == record.current.expires_at else "reaches its greatest age"
     return _Found("renew_before", Reason.DUE, at, f"it {verb} at {when(end)} and is replaced from {when(at)} on")
 
 
 def max_age(record: Record, now: datetime) -> _Found | None:
     """It is as old as its policy lets it be."""
-    current, age = record.current, record.spec.policy.max_age
-    if current is None or age is None:
+    found = too_old(record)
+    if found is None or record.current is None:
         return None
-    at = current.minted_at + age - pull(record, age, 2 * age)
-    return _Found("max_age", Reason.DUE, at, f"minted at {when(current.minted_at)}, it is to be replaced from {when(at)} on")
+    at, minted_at = found[0], record.current.minted_at
+    return _Found("max_age", Reason.DUE, at, f"minted at {when(minted_at)}, it is to be replaced from {when(at)} on")
 
 
 CHECKS: tuple[Check, ...] = (compromised, manual, first, expiring, scope_changed, renew_before, max_age)

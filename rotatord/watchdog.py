@@ -1,7 +1,8 @@
 """Says so when something is past the time by which it must have been done, whatever the engine believes.
 
-It asks the journal what is too old, expired or still leaked, and nothing of what claims, due times or rotations say: an
-engine that does nothing at all is found out here. It also tells of a pause: daily, before its end, and when it is over.
+It asks the journal what is too old, expired, still leaked or late, and nothing of what claims and due times say: an engine
+that does nothing at all is found out here. Of a rotation that should have happened it tells when 50, 25 and 10 % of the time
+to the end are left. It also tells of a pause: daily, before its end, and when it is over.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ import json
 from datetime import datetime, timedelta
 
 from rotatord.clock import Clock, Ids
-from rotatord.model import Event, Notice, Pause, digest_of
-from rotatord.pauses import PAUSED, pause_of
-from rotatord.ports import Journal
+from rotatord.lateness import Span, reached
+from rotatord.lives import when
+from rotatord.model import Event, JsonMap, Notice, Pause, Record, digest_of
+from rotatord.pauses import PAUSED, in_force, pause_of
+from rotatord.policy import due
+from rotatord.ports import Amendment, Journal
+from rotatord.replacing import replace
+from rotatord.views import waiting
 
 PAUSE_SEEN = "pause_seen"  # fact: which pause was seen first when, and what was told of it last
 TOLD = "overdue_told"
 DAY = timedelta(hours=24)  # a pause that goes on is told of after each
 SOON = timedelta(hours=1)  # before its end it is told of too, or at half of its length where it is shorter
+AT_ONCE = 1000  # late rotations that are told of in one look
 BEGUN = "begun"  # whoever paused knows
 
 
@@ -39,8 +46,39 @@ class Watchdog:
             self._journal.record_events((), (notice,))
         if bool(overdue) != told:
             self._journal.set_fact(TOLD, "yes" if overdue else None)
+        self._late()
         self._pause()
         return dict(counts)
+
+    def _late(self) -> None:
+        """What is told is noted in the very transaction: once for each version and level, however many look, and also after a
+        restart. A record that has nothing to tell any more leaves the list by being stored anew."""
+        now, freeze = self._clock.now(), in_force(self._journal.fact(PAUSED), self._clock.now())
+
+        def tell(record: Record) -> Amendment:
+            found = reached(record, now)
+            if found is None:
+                return Amendment(record=record)
+            (span, level), current = found, record.current
+            assert current is not None
+            text, facts = late_words(record, span, level, now, freeze)
+            kind = "expiring" if span.expires else "overdue"
+            notice = Notice(id=self._ids.new("ntc"), kind=kind, credential=record.name, text=text, at=now, facts=facts)
+            told = Event(
+                id=self._ids.new("evt"),
+                time=now,
+                actor="rotatord",
+                action="alarm",
+                credential=record.name,
+                outcome="late",
+                version=current.label,
+                evidence=facts,
+            )
+            noted = replace(record, late_told=level, late_generation=current.generation)
+            return Amendment(record=noted, events=(told,), notices=(notice,))
+
+        for name in self._journal.late(now, AT_ONCE):
+            self._journal.amend(name, tell)
 
     def _pause(self) -> None:
         """Nobody forgets a pause: neither one that goes on, nor that it is about to end, nor that it has ended."""
@@ -75,6 +113,16 @@ class Watchdog:
         )
         notice = Notice(id=f"ntc_{key}", kind="paused", credential="", text=text, at=now)
         self._journal.record_events((ended,) if stage == "over" else (), (notice,))
+
+
+def late_words(record: Record, span: Span, level: int, now: datetime, freeze: Pause | None) -> tuple[str, JsonMap]:
+    """What people are told of a rotation that is late, and the same as facts."""
+    why = waiting(record, due(record, now, freeze=freeze)) or "nothing holds it up: does anybody work on it?"
+    over = now >= span.end
+    end = ("expired" if over else "expires") if span.expires else ("got too old" if over else "gets too old")
+    left = "" if over else f"; less than {level} % of that time is left"
+    text = f"{record.name}: should have been rotated at {when(span.should)} and {end} at {when(span.end)}{left}: {why}"
+    return text, {"left_percent": level, "should": span.should.isoformat(), "end": span.end.isoformat(), "why": why}
 
 
 def _seen(text: str | None) -> dict[str, str]:

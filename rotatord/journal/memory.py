@@ -153,6 +153,11 @@ class MemoryJournal:
             rows = [(row.inspected_at, row.name) for row in self._rows.values() if row.inspected_at is not None]
             return [name for inspected_at, name in sorted(rows) if inspected_at < micros(before)][:limit]
 
+    def late(self, now: datetime, limit: int) -> Sequence[str]:
+        with self._opened():
+            rows = [(row.late_at, row.name) for row in self._rows.values() if row.late_at is not None]
+            return [name for late_at, name in sorted(rows) if late_at <= micros(now)][:limit]
+
     def next_due(self, after: datetime | None = None) -> datetime | None:
         with self._opened():
             held, least = self._leases.held(), NO_TIME if after is None else micros(after)

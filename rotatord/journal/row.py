@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from rotatord.lateness import next_level
+from rotatord.lives import TOO_OLD
 from rotatord.model import Owing, Record, Standing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-TOO_OLD = 1.1  # of its max_age: by then a version should have been replaced, whatever held that up
 NO_DEADLINE = 1 << 62  # sorts after every time
 NO_TIME = -NO_DEADLINE  # and this before
 
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     open: int
     halted: int
     owed: int
+    late_at: int | None  # when the watchdog has to tell that its rotation is late
 
 
 def row_of(record: Record) -> Row:
@@ -53,6 +55,7 @@ def row_of(record: Record) -> Row:
         open=int(rotation is not None),
         halted=int(rotation is not None and rotation.halt is not None),
         owed=sum(owed.owing is not Owing.DEAD for debt in record.ledger for owed in debt.owed),
+        late_at=None if (late := next_level(record)) is None else micros(late[0]),
     )
 
 

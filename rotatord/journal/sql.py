@@ -180,6 +180,9 @@ class SqlJournal:
         found = self._reader.rows(self._statements.inspected, {"before": micros(before), "limit": limit})
         return [name for (name,) in found]
 
+    def late(self, now: datetime, limit: int) -> Sequence[str]:
+        return [name for (name,) in self._reader.rows(self._statements.late, {"now": micros(now), "limit": limit})]
+
     def next_due(self, after: datetime | None = None) -> datetime | None:
         held = self._leasing.held()
         enough = {"limit": len(held) + 1, "after": NO_TIME if after is None else micros(after)}

@@ -105,6 +105,8 @@ class Statements:
         self.inspected = text(
             _few(select(_C.name).where(_C.inspected_at < _number("before")).order_by(_C.inspected_at, _C.name))
         )
+        late = select(_C.name).where(_C.late_at <= _number("now")).order_by(_C.late_at, _C.name)
+        self.late = text(_few(late))
         due = _counted((_C.ready == _ONE) & (_C.due_at <= _number("now")))
         sleeping_due = _SLEEPING[0] & _SLEEPING[1] & _SLEEPING[2]
         owed = select(func.coalesce(func.sum(_C.owed), _ZERO)).where(_C.owed > _ZERO).scalar_subquery()

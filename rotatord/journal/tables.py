@@ -35,6 +35,7 @@ CREDENTIALS = Table(
     Column("open", SmallInteger, nullable=False),
     Column("halted", SmallInteger, nullable=False),
     Column("owed", Integer, nullable=False),
+    Column("late_at", BigInteger),
     Column("ready", SmallInteger, nullable=False),  # known to be due; see claims.py
     sqlite_with_rowid=False,
 )
@@ -52,6 +53,7 @@ _index("credentials_deadline", _C.deadline, where=f"deadline < {NO_DEADLINE}")
 _index("credentials_inspected", _C.inspected_at, where="inspected_at IS NOT NULL")
 _index("credentials_open", _C.open, where="open = 1")
 _index("credentials_halted", _C.halted, where="halted = 1")
+_index("credentials_late", _C.late_at, where="late_at IS NOT NULL")
 _index("credentials_owed", _C.owed, where="owed > 0")
 
 RECORDS = Table(

@@ -44,6 +44,8 @@ class Debt:
     due_at: datetime
     waiting: str = ""
     error: str = ""
+    stands_since: datetime | None = None  # what it waits for ends by nobody's doing but a person's
+    stands_told: datetime | None = None  # when that was told last
 
     @property
     def key(self) -> str:
@@ -144,6 +146,8 @@ class Record:
     trouble: Trouble | None = None
     renew_error: str = ""
     alarmed: int = -1  # the generation whose coming expiry was announced
+    late_told: int = 100  # of the time to its end so many per cent were left when people were last told that it is late
+    late_generation: int = -1  # the generation of which that was told
     formerly: tuple[str, ...] = ()  # earlier names: labels and markers keep them
     ledger_turn: bool = True  # ledger and step take turns
     due_at: datetime | None = None  # None: nothing to do until something changes

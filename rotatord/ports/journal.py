@@ -101,6 +101,11 @@ class Journal(Protocol):
         """Names of quiet managed records whose last inspection is oldest and earlier than ``before``."""
         ...
 
+    def late(self, now: datetime, limit: int) -> Sequence[str]:
+        """Records whose rotation is so late by now that people have to be told (:mod:`rotatord.lateness`), the first first;
+        by index, whatever due times and leases say."""
+        ...
+
     def next_due(self, after: datetime | None = None) -> datetime | None:
         """The earliest time at which something that nobody has leased is due, of those later than ``after``."""
         ...

@@ -69,17 +69,20 @@ def test_every_version_is_brought_up_to_date(
         journal = opened(database.url)
         put(journal, in_flight)
         journal.close()
-    else:  # as that version stored it; there were no leases then
+    else:  # as that version stored it
         from rotatord.journal.codec import RECORDS
         from rotatord.journal.row import row_of
 
         row = row_of(in_flight)._asdict()
+        del row["late_at"]  # since 0003
         columns = ", ".join(row)
         server.execute(
             f"INSERT INTO credentials ({columns}, ready) VALUES ({', '.join(['%s'] * len(row))}, 0)", list(row.values())
         )
         server.execute("INSERT INTO records VALUES (%s, %s)", ("turning", RECORDS.encode(in_flight)))
         server.execute("UPDATE journal SET credentials = 1")
+        if revision != "0001":
+            server.execute("INSERT INTO leases VALUES ('turning', '', 0, 0)")
     journal = opened(database.url)
     (lease,) = journal.claim(START, 9)
     assert lease.record == in_flight

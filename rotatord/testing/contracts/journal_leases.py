@@ -15,6 +15,7 @@ from rotatord.model import (
     OwedVersion,
     Owing,
     Standing,
+    State,
 )
 from rotatord.ports import Amendment, Journal
 from rotatord.testing.clock import START, VirtualClock
@@ -212,6 +213,27 @@ class LeaseContract(JournalBase):
         )
         assert list(journal.least_recently_inspected(START - HOUR, 9)) == ["never", "older", "old"]
         assert list(journal.least_recently_inspected(START - HOUR, 2)) == ["never", "older"]
+
+    def test_late_rotations(self, journal: Journal) -> None:
+        """Those of which people have to be told by now, the first first, whether leased or not; none that was told."""
+        base = a_record("x", due_at=None)
+        first, second = a_version(expires_at=START + 4 * HOUR), a_version(expires_at=START + 8 * HOUR)
+        turning = a_rotation(base.spec, second)
+        put(
+            journal,
+            replace(base, name="second", current=second),
+            replace(base, name="first", current=first),
+            replace(base, name="told", current=first, late_told=10, late_generation=first.generation),
+            replace(base, name="proven", current=first, rotation=replace(turning, state=State.VERIFIED)),
+            replace(base, name="gone", current=first, standing=Standing.FORGOTTEN),
+        )
+        assert list(journal.late(START, 9)) == []
+        held(journal, "first")
+        assert list(journal.late(START + 9 * HOUR, 9)) == ["first", "second"]
+        assert list(journal.late(START + 9 * HOUR, 1)) == ["first"]
+        told = replace(base, name="first", current=first, late_told=10, late_generation=first.generation)
+        journal.amend("first", lambda record: Amendment(record=replace(told, seq=record.seq)))
+        assert list(journal.late(START + 9 * HOUR, 9)) == ["second"]
 
     def test_counts(self, journal: Journal) -> None:
         """The figures for metrics follow every change."""
