@@ -34,3 +34,7 @@ class Register(Generic[T, Place]):
             if arrivals[place] <= now:
                 return value
         return self._first
+
+    def next_news(self, place: Place, now: datetime) -> datetime | None:
+        """When this place hears of the next change that there is already."""
+        return min((arrivals[place] for _, arrivals in self._changes if arrivals[place] > now), default=None)

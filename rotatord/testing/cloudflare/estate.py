@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from rotatord.testing.clock import SeededIds
@@ -100,6 +100,15 @@ class Token:
         return grant is not None and started and grant.shown_status(now) == "active"
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What an edge shows, and from when until when that is so."""
+
+    rows: Sequence[tuple[Token, Grant]]
+    built: datetime
+    until: datetime
+
+
 @dataclass
 class Member:
     """Someone's membership of an account. ``api_access``: None follows the account."""
@@ -168,6 +177,7 @@ class Estate:
         self.caps = {"user": 50, "account": 500}
         self.most: dict[Owner, int] = {}  # the most tokens that there ever were at one time
         self._alive: dict[Owner, set[str]] = {}  # those that were alive when last looked at
+        self._listings: dict[tuple[Owner, int], _Listing] = {}
         self._ends: list[tuple[datetime, str]] = []  # a heap of the moments when one of them may have expired
 
     def fraction(self) -> float:
@@ -244,10 +254,23 @@ class Estate:
 
     def _show(self, token: Token, grant: Grant | None, at_once: bool) -> None:
         token.shown.write(grant, self.arrivals(0.0 if at_once else self.spread.lags.listing))
+        self._listings.clear()
         alive = self._alive.setdefault(token.owner, set())
         (alive.add if token.alive(self.now()) else alive.discard)(token.id)
         if grant is not None and grant.expires_on is not None:
             heapq.heappush(self._ends, (grant.expires_on, token.id))
+
+    def listed(self, owner: Owner, edge: int) -> Sequence[tuple[Token, Grant]]:
+        """The tokens of an owner as this edge shows them, oldest first, expired ones among them. Kept until there is news."""
+        now = self.now()
+        kept = self._listings.get((owner, edge))
+        if kept is None or not kept.built <= now < kept.until:
+            mine = [token for token in self.tokens.values() if token.owner == owner]
+            rows = [(token, grant) for token in mine if (grant := token.shown.seen(edge, now)) is not None]
+            news = (token.shown.next_news(edge, now) for token in mine)
+            until = min((moment for moment in news if moment is not None), default=datetime.max.replace(tzinfo=UTC))
+            kept = self._listings[owner, edge] = _Listing(rows, now, until)
+        return kept.rows
 
     def count(self, owner: Owner) -> int:
         """The live tokens of an owner."""

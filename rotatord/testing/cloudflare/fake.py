@@ -166,6 +166,12 @@ class FakeCloudflare:
         return GlobalKey(self.estate.user.email, self.estate.user.key)
 
     @property
+    def heard(self) -> list[Wire]:
+        """Every request that made sense, as it came, but without credentials."""
+        with self.gateway.lock:
+            return list(self.gateway.heard)
+
+    @property
     def address(self) -> str:
         """Where those call from who do not say so themselves, by ``X-Forwarded-For``."""
         return self.gateway.address

@@ -26,6 +26,7 @@ from rotatord.testing.cloudflare.rights import Caller, why_not
 from rotatord.testing.wires import Hangs, Late, Reply, Wire
 
 OPERATIONS = (*tokens.OPERATIONS, *places.OPERATIONS, *audits.OPERATIONS, *products.OPERATIONS)
+_CREDENTIALS = {"authorization", "x-auth-email", "x-auth-key"}
 _SUFFERED = {401, 403, 429}  # statuses that a consumer of a token suffers from
 _TANGLED: Mapping[type, str] = {HalfPage: "half", Repeats: "repeats"}
 _INVALID = {"classic": "invalid token", "platform": "invalid token, platform", "verify": "invalid token, verify"}
@@ -63,6 +64,7 @@ class Gateway:
         self.weather = Weather()
         self.address = "198.51.100.1"  # where callers are who do not say
         self.lock = threading.RLock()
+        self.heard: list[Wire] = []  # as they came, but without credentials
         self._waiting: list[_Waiting] = []
         self._number = 0
 
@@ -73,7 +75,9 @@ class Gateway:
         except Refused as error:
             return failure(error), None
         change = wire.method != "GET"
+        shown = {name: value for name, value in wire.headers.items() if name not in _CREDENTIALS}
         with self.lock:
+            self.heard.append(Wire(wire.method, wire.path, shown, wire.body))
             fault = self.faults.strike(request.operation.name) or self.weather.strike(change=change)
             self.land_due()
             if isinstance(fault, Hangs):

@@ -68,20 +68,17 @@ def list_all(ask: Ask) -> Any:
     direction = ask.query.get("direction", "desc")
     if direction not in ("asc", "desc"):
         raise refused("bad page", name="direction")
-    found: list[tuple[Token, Grant]] = []
-    for token in ask.estate.tokens.values():
-        grant = token.shown.seen(ask.edge, ask.now)
-        if token.owner == owner and grant is not None and _listed(ask, grant):
-            found.append((token, grant))
+    now = ask.now
+    found = [pair for pair in ask.estate.listed(owner, ask.edge) if _listed(ask, pair[1], now)]
     if direction == "desc":
         found.reverse()
     return ask.paged(found).of(lambda pair: show(ask, *pair))
 
 
-def _listed(ask: Ask, grant: Grant) -> bool:
-    if grant.expires_on is None or ask.now < grant.expires_on:
+def _listed(ask: Ask, grant: Grant, now: datetime) -> bool:
+    if grant.expires_on is None or now < grant.expires_on:
         return True
-    return ask.switch("include_expired") and ask.now < grant.expires_on + _RECENTLY
+    return ask.switch("include_expired") and now < grant.expires_on + _RECENTLY
 
 
 def get(ask: Ask) -> Json:
