@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord import moves
+from rotatord.durations import spell
 from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
 from rotatord.ops import (
     Context,
@@ -38,6 +39,7 @@ Question = Generator[Op, Any, str]  # why a version must not die yet, or ""
 Guard = Callable[[Context, Record, OwedVersion], Question]
 PROOF_WAIT_SECONDS = 1.0
 BLOCKED_WAIT_SECONDS = 10.0
+TOLD_AFTER, TOLD_AGAIN_AFTER = timedelta(hours=1), timedelta(days=1)
 PROOFS_WHEN_SPREADING = 2
 CLOCK_SKEW = timedelta(minutes=5)  # our wall clock may be so far ahead of the issuer's; what lived before the intent is known
 
@@ -125,7 +127,7 @@ def _replace_debt(record: Record, debt: Debt) -> Record:
 def _replace_owed(record: Record, debt: Debt, owed: OwedVersion) -> Record:
     """The record with this owed version changed; progress clears the entry's error."""
     items = tuple(owed if item.version.ref == owed.version.ref else item for item in debt.owed)
-    return _replace_debt(record, replace(debt, owed=items, attempts=0, error=""))
+    return _replace_debt(record, replace(debt, owed=items, attempts=0, error="", stands_since=None, stands_told=None))
 
 
 def _spec_of(record: Record) -> Spec:
@@ -197,7 +199,7 @@ def _revoke(ctx: Context, record: Record, debt: Debt, owed: OwedVersion, guards:
     version = owed.version
     for guard in guards:
         if why := (yield from guard(ctx, record, owed)):
-            return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
+            return (yield from _stands(ctx, record, debt, version, why))
     issuer = ctx.plugins.issuer(version.issuer)
     if not issuer.traits.revocable and version.expires_at is not None and ctx.now() < version.expires_at:
         why = f"{version.label} cannot be revoked; it ends by itself at {version.expires_at.isoformat()}"
@@ -226,6 +228,28 @@ def _exception(record: Record, debt: Debt, owed: OwedVersion) -> str:
     if owed.reason not in moves.NOT_LEFT or _left_since(record, debt) or mark is None:
         return ""
     return f"compromised; it was to die by {mark.deadline.isoformat()}"
+
+
+def _stands(ctx: Context, record: Record, debt: Debt, version: Version, why: str) -> Unit:
+    """Wait for what nothing of ours will change: told after an hour, and each day that it goes on."""
+    now = ctx.now()
+    since = debt.stands_since or now
+    debt = replace(debt, stands_since=since)
+    tell_at = since + TOLD_AFTER if debt.stands_told is None else debt.stands_told + TOLD_AGAIN_AFTER
+    if now < tell_at:
+        return Wait(_replace_debt(record, debt), soon(ctx, BLOCKED_WAIT_SECONDS), why)
+    record = _replace_debt(record, replace(debt, stands_told=now))
+    text = (
+        f"{record.name}: {version.label} should have died {spell(now - since)} ago and cannot: {why}. "
+        f"Make whoever reads it there read the new one, or end it for them: `rotatord revoke {record.name}@{version.generation} --now --reason …`"
+    )
+    facts = {"owner": record.spec.owner, "rotation": debt.rotation}
+    record = yield from commit(
+        record,
+        ctx.event(record, "ledger", "waiting", version, why=why),
+        notices=(ctx.notice(record, "overdue", text, **facts),),
+    )
+    return Wait(record, soon(ctx, BLOCKED_WAIT_SECONDS), why)
 
 
 def _nothing() -> Generator[Op, Any, None]:

@@ -194,3 +194,34 @@ def test_a_copy_of_one_field_keeps_the_old_version_alive_too() -> None:
     sim.settle(NAME)
     assert sim.problems() == []
     assert sim.world.book.count("revoke") == 1
+
+
+def test_an_old_version_that_cannot_die_is_told_of() -> None:
+    """A copy that shows it keeps it alive, for ever if nobody looks: people hear of it after an hour and then daily, with
+    whose it is and what to do; when the copy is right again it dies, and nobody is told any more."""
+    sim, spec, copier, _app = _copied()
+    old, place = copier.source[0].shown(spec.home).fields, copier.copy
+    assert old is not None
+
+    def goes_back() -> None:
+        copier.stopped = True
+        place[0].tamper(place[1], {"TOKEN": old.reveal("token")}, keep_marker=False)
+
+    def told() -> list[str]:
+        return [notice.text for notice in sim.journal.notices(sim.world.clock.now(), 99) if "should have died" in notice.text]
+
+    strike(sim, lambda record: record.rotation is None and bool(record.ledger), goes_back)
+    sim.run(3000.0)
+    assert told() == []
+    sim.run(1200.0)
+    (text,) = told()
+    assert "still holds 1-" in text
+    assert f"`rotatord revoke {NAME}@1 --now" in text
+    sim.run(60 * 3600.0)
+    assert len(told()) == 3
+    copier.stopped = False
+    copier._seen = None
+    sim.settle(NAME)
+    well(sim, spec)
+    sim.run(30 * 3600.0)
+    assert len(told()) == 3
