@@ -240,8 +240,8 @@ def _stands(ctx: Context, record: Record, debt: Debt, version: Version, why: str
         return Wait(_replace_debt(record, debt), soon(ctx, BLOCKED_WAIT_SECONDS), why)
     record = _replace_debt(record, replace(debt, stands_told=now))
     text = (
-        f"{record.name}: {version.label} should have died {spell(now - since)} ago and cannot: {why}. "
-        f"Make whoever reads it there read the new one, or end it for them: `rotatord revoke {record.name}@{version.generation} --now --reason …`"
+        f"{record.name}: {version.label} should have died {spell(now - since)} ago and cannot: {why}. Make whoever reads it "
+        f"there read the new one, or end it for them: `rotatord revoke {record.name}@{version.generation} --now --reason …`"
     )
     facts = {"owner": record.spec.owner, "rotation": debt.rotation}
     record = yield from commit(
