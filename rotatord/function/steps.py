@@ -107,6 +107,7 @@ class Rotation:
         self._end_previous(labels, current)
         if isinstance(self.issuer, Preflight) and (problems := self.issuer.preflight(self.spec.scope, self.spec.parameters)):
             raise Invalid("; ".join(problems))
+        self._come_after_it_began()
         minted = self.issuer.mint(self._request(), None)
         try:
             self.staged.put(self.token, minted.fields, current, self.token[:8])
@@ -168,6 +169,15 @@ class Rotation:
         if ended and self.issuer.traits.max_live is not None:
             self._wait_until(self.clock.now() + self.issuer.traits.listing_delay, "an ended version may still be counted")
 
+    def _come_after_it_began(self) -> None:
+        """Let the second go by in which this rotation began: issuers tell a whole one of what they made, and what was made in
+        that very second could be somebody else's."""
+        began = None if self.issuer.traits.labels else self.staged.made_at(self.token)
+        if began is not None:
+            self._wait_until(
+                began.replace(microsecond=0) + timedelta(seconds=1), "a version made in this second could be anybody's"
+            )
+
     def _surely_ours(self, unknown: list[LiveRef]) -> list[LiveRef]:
         """Of what no version holds, what was made after this rotation began; nobody else makes any (``exclusive``)."""
         began = self.staged.made_at(self.token) if unknown else None
@@ -176,8 +186,8 @@ class Rotation:
         most = self.issuer.traits.max_live
         if others and most is not None and len(others) + 1 >= most:
             raise Conflict(
-                f"live at the issuer, in no version of the secret, and not made by this rotation: {', '.join(others)}. "
-                "They are left alone, and leave no room for a new one: delete what nobody uses"
+                f"live at the issuer, in no version of the secret, and made before this rotation began: {', '.join(others)}. "
+                "They are left alone, and leave no room for a new one: find out who uses them, and delete what nobody does"
             )
         return ours
 
