@@ -158,6 +158,28 @@ def test_verify_may_refuse_them_instead() -> None:
     assert desk.verify(off, address="203.0.113.1").codes == [1000]
 
 
+def test_a_token_found_in_public_is_revoked(desk: Desk) -> None:
+    """It is refused, still shown to whoever asks for it by its id, and cannot be changed back."""
+    token = desk.made()
+    desk.fake.leak(token.id)
+    assert (desk.records(token).codes, desk.verify(token).codes) == ([9109], [1000])
+    assert desk.ask("GET", f"/{token.id}").result["status"] == "revoked"
+    assert [len(desk.ask("GET", **query).result) for query in ({}, {"include_expired": "true"})] == [1, 2]
+    assert desk.ask("PUT", f"/{token.id}", {"name": "dns", "policies": [desk.policy()]}).codes == [1001]
+    assert desk.fake.book.live("dns") == []
+    assert {one.why for one in desk.fake.book.refused()} == {"revoked"}
+    assert desk.ask("DELETE", f"/{token.id}").status == 200
+
+
+def test_an_update_may_keep_a_condition_that_it_does_not_name() -> None:
+    """As one report has it; only an empty one takes it away."""
+    desk = Desk(habits=Habits(omitted_condition="keeps"))
+    token = desk.made(condition={"request_ip": {"in": ["203.0.113.0/24"]}})
+    body: dict[str, Any] = {"name": "dns", "policies": [desk.policy()]}
+    assert "condition" in desk.ask("PUT", f"/{token.id}", body).result
+    assert "condition" not in desk.ask("PUT", f"/{token.id}", {**body, "condition": {}}).result
+
+
 def test_a_deleted_token_is_gone(desk: Desk) -> None:
     """From lists, from gets and wherever it is shown."""
     token = desk.made()

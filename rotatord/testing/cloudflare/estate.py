@@ -27,9 +27,11 @@ class Grant:
     not_before: datetime | None
     expires_on: datetime | None
     modified_on: datetime
-    status: Literal["active", "disabled"] = "active"
+    status: Literal["active", "disabled", "revoked"] = "active"  # revoked: by Cloudflare itself, which saw it in public
 
     def shown_status(self, now: datetime) -> str:
+        if self.status == "revoked":
+            return "revoked"
         return "expired" if self.expires_on is not None and now >= self.expires_on else self.status
 
 
@@ -90,8 +92,8 @@ class Token:
         return self.values[-1].text
 
     def alive(self, now: datetime) -> bool:
-        """Neither deleted nor expired; disabled tokens live."""
-        return self.grant is not None and self.grant.shown_status(now) != "expired"
+        """Neither deleted, nor expired or revoked; disabled tokens live."""
+        return self.grant is not None and self.grant.shown_status(now) in ("active", "disabled")
 
     def works(self, now: datetime) -> bool:
         """Whether it should be let in, from somewhere."""

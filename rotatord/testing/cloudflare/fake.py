@@ -282,10 +282,14 @@ class FakeCloudflare:
         return self.estate.tokens[id]
 
     def delete(self, id: str) -> None:
-        """Somebody deletes a token in the dashboard, or a scanner has found it in public. Known at once."""
+        """Somebody deletes a token in the dashboard. Known at once."""
         with self.gateway.lock:
             self.estate.delete(self.find(id), at_once=True)
             self.book.change("deleted", self.find(id), "somebody")
+
+    def leak(self, id: str) -> None:
+        """A scanner found the token in public, and Cloudflare has revoked it. Known at once."""
+        self.change(id, status="revoked")
 
     def change(self, id: str, **changes: Any) -> None:
         """Somebody changes a token: its status, name, policies, condition or dates. Known at once."""

@@ -208,7 +208,7 @@ class Gateway:
         token, value = known
         believed = value.believed.seen(edge, estate.now())
         caller = Caller(estate, request.address, request.agent, token, believed)
-        tells = family == "verify" and estate.habits.verify == "tells"
+        tells = family == "verify" and estate.habits.verify == "tells" and (not believed or believed.status != "revoked")
         if believed is None or not (tells or self._begun(believed)):
             request.caller = caller
             raise refused(_INVALID[family], why_not(token, believed, text, estate.now()))

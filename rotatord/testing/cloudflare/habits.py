@@ -41,6 +41,8 @@ class Habits:
     # An IP condition with no address in it: the token is made and let in from nowhere, or it is not made.
     empty_condition: Literal["locks", "refused"] = "locks"
     condition_spelling: Literal["request_ip", "request.ip"] = "request_ip"  # in answers; both are understood
+    # An update that says nothing of a condition: drops the one that there was, as it does with all else, or keeps it.
+    omitted_condition: Literal["drops", "keeps"] = "drops"
     # Verify, asked with a token that is disabled, expired or used from elsewhere: tells its status, or refuses it.
     verify: Literal["tells", "refuses"] = "tells"
     # Whether an account's token that makes another must itself hold what it grants on single zones.

@@ -76,9 +76,10 @@ def list_all(ask: Ask) -> Any:
 
 
 def _listed(ask: Ask, grant: Grant, now: datetime) -> bool:
-    if grant.expires_on is None or now < grant.expires_on:
+    if grant.shown_status(now) in ("active", "disabled"):
         return True
-    return ask.switch("include_expired") and now < grant.expires_on + _RECENTLY
+    ended = grant.modified_on if grant.status == "revoked" else grant.expires_on
+    return ask.switch("include_expired") and ended is not None and now < ended + _RECENTLY
 
 
 def get(ask: Ask) -> Json:
@@ -96,6 +97,8 @@ def update(ask: Ask) -> Json:
     token = _standing(ask, owner)
     assert token.grant is not None
     body = only(ask.body(), _ASKED | _ECHOED, "the token")
+    if token.grant.status == "revoked":
+        raise bad("a revoked token cannot be changed")
     before, grant = token.grant, _read(ask, owner, body, token.grant)
     ask.estate.change(token, grant)
     what = "changed"
@@ -210,6 +213,8 @@ def _read(ask: Ask, owner: Owner, body: Json, before: Grant | None) -> Grant:
     _check_resources(ask, owner, policies)
     check_groups(policies, ask.estate.groups)
     condition = read_condition(body.get("condition"), ask.estate.habits)
+    if before is not None and "condition" not in body and ask.estate.habits.omitted_condition == "keeps":
+        condition = before.condition
     if condition is not None and condition.locked:
         ask.book.warn(f"the condition of {name} names no address: the token is let in from nowhere")
     begins, ends = _moment(body, "not_before"), _moment(body, "expires_on")
