@@ -64,6 +64,7 @@ STATUS_FIELDS: dict[str, str] = {
         "if nothing changes; empty when none of these. `status` exits 1 for it"
     ),
     "needs_person": "what waits for a person; each a sentence",
+    "unreachable": "what did not answer when it was asked last; each a sentence. `status` exits 3 for it",
     "cannot_tell": "what is not known right now; each a sentence",
     "issuer": "its name in the configuration",
     "owner": "as declared",
@@ -165,6 +166,7 @@ def status(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMa
         "forecast": list(due.warnings),
         "endangered": due.endangered,
         "needs_person": needs_person(record, now),
+        "unreachable": unreachable(record),
         "cannot_tell": cannot_tell(record),
         "issuer": record.spec.issuer,
         "owner": record.spec.owner,
@@ -247,16 +249,34 @@ def _stuck(record: Record) -> bool:
     return record.rotation is None or record.rotation.halt is not None or record.rotation.way is not Way.FORWARD
 
 
+def unreachable(record: Record) -> list[str]:
+    """What issuers, destinations and consumers did not say when they were asked last."""
+    found = [
+        f"{drift.destination} could not be read at {plain(drift.seen_at)}"
+        for drift in record.drift
+        if drift.what == "unreadable"
+    ]
+    if record.trouble is not None:
+        found.append(f"{record.trouble.unit} got no answer: {record.trouble.error}; again at {plain(record.trouble.due_at)}")
+    rotation = record.rotation
+    if rotation is not None and rotation.halt is None and rotation.attempts and rotation.error:
+        row = row_of(rotation)
+        found.append(f"{row.step.value if row else 'its rotation'} does not get on: {rotation.error}")
+    found.extend(f"whether {_owed_labels(debt)} is dead: {debt.error}" for debt in record.ledger if debt.error)
+    return found
+
+
+def _owed_labels(debt: Debt) -> str:
+    labels = [item.version.label for item in debt.owed if item.owing is not Owing.DEAD]
+    return ", ".join(labels) or f"everything that rotation {debt.rotation} made"
+
+
 def cannot_tell(record: Record) -> list[str]:
     """What is not known right now, so that nobody takes silence for health."""
     found: list[str] = []
     if record.standing in {Standing.MANAGED, Standing.BEHIND} and record.inspected_at is None and record.rotation is None:
         found.append("its destinations have not been read yet, so whether they hold the current version is unknown")
-    found.extend(
-        f"{drift.destination} could not be read at {plain(drift.seen_at)}"
-        for drift in record.drift
-        if drift.what == "unreadable"
-    )
+    found.extend(unreachable(record))
     found.extend(
         f"whether rotation {debt.rotation} minted a version that nobody was told of is known at {plain(debt.sweep_until)}"
         for debt in record.ledger

@@ -50,16 +50,18 @@ class Work:
 
 def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: Pause | None = None) -> Work | None:
     """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
-    with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds."""
+    with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds, and renewals."""
     if _troubled(record, Kind.INSPECT, now):  # a version is prolonged all the same: that touches no destination
-        return _renew(record, now, freeze) if not read_only and record.standing in _RENEWED else None
+        return _renew(record, now, freeze) if record.standing in _RENEWED else None
     work = _asked(record, read_only=read_only)
     if work is not None and not _troubled(record, work.kind, now):
         return work
     if not surveyed and record.standing not in {Standing.RETIRED, Standing.BEHIND}:
         return Work(Kind.INSPECT)
-    if read_only or record.standing in {Standing.NEW, Standing.UNMANAGED, Standing.BEHIND}:
+    if record.standing in {Standing.NEW, Standing.UNMANAGED, Standing.BEHIND}:
         return None
+    if read_only:  # a version that nobody prolongs would expire, and prolonging it touches no destination
+        return _renew(record, now, freeze) if record.standing in _RENEWED else None
     for pick in (_contain, _renew, _turn, _rescope, _plan, _repair, _alarm):
         work = pick(record, now, freeze)
         if work is not None and not _troubled(record, work.kind, now):

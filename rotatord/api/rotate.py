@@ -27,6 +27,7 @@ class RotateSelection(BaseModel):
     selector: dict[str, str] = {}
     reason: Literal["manual", "compromised"] = "manual"
     comment: Annotated[str, Field(max_length=2000)] = ""
+    version: Annotated[int | None, Field(ge=0, le=2**53)] = None  # that leaked; the current one unless told
     dry_run: bool = False
 
     @model_validator(mode="after")
@@ -34,6 +35,8 @@ class RotateSelection(BaseModel):
         chosen = self.issuer is not None or self.owner is not None or bool(self.selector)
         if bool(self.names) == chosen:
             raise ValueError("name credentials, or choose them by issuer, owner or selector; not both, not neither")
+        if self.version is not None and (len(self.names) != 1 or self.reason != "compromised"):
+            raise ValueError("a version is named of one credential, with the reason compromised")
         return self
 
     def wants(self, record: Record) -> bool:
@@ -67,7 +70,8 @@ def _chosen(service: Service, selection: RotateSelection) -> list[str]:
 
 
 def _ask(service: Service, actor: str, selection: RotateSelection, name: str) -> JsonMap:
-    command = parse("rotate", name, actor, {"reason": selection.reason, "comment": selection.comment})
+    wish = {"reason": selection.reason, "comment": selection.comment, "version": selection.version}
+    command = parse("rotate", name, actor, wish)
     record = service.record(name)
     before = {"name": name, "last_rotation": record.last.id if record.last else None}
     try:

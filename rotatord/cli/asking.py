@@ -13,6 +13,14 @@ from rotatord.cli.options import Name, Output, Reason, pair, place_of
 from rotatord.cli.output import Form, emit, line, printable, table
 
 JsonMap = dict[str, Any]
+Leaked = Annotated[
+    str,
+    typer.Option(
+        "--version",
+        metavar="GENERATION",
+        help="Which version leaked, as status and why show it, the one being rolled out included; else the current one.",
+    ),
+]
 Needed = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the event log.", show_default=False)]
 
 
@@ -28,6 +36,7 @@ def rotate(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="manual or compromised.")] = "manual",
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="For the event log.")] = "",
+    version: Leaked = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch until every rotation has ended; exits 1 when one failed.")
     ] = False,
@@ -40,6 +49,8 @@ def rotate(
     """Replace the current version of credentials now."""
     if not (names or issuer or owner or selector):
         raise Ending(Exit.USAGE, "name credentials, or choose them by --issuer, --owner or --selector")
+    if version and (len(names or []) != 1 or reason != "compromised"):
+        raise Ending(Exit.USAGE, "--version names the version of one credential that leaked: rotate NAME --reason compromised")
     body = {
         "names": names or [],
         "issuer": issuer,
@@ -47,6 +58,7 @@ def rotate(
         "selector": dict(pair(text, "a selector is key=value") for text in selector or []),
         "reason": reason,
         "comment": comment,
+        "version": _generation(version),
         "dry_run": dry_run,
     }
     patience = _length(timeout).total_seconds() if timeout is not None else None
@@ -189,9 +201,9 @@ def retire(context: typer.Context, name: Name, reason: Needed) -> None:
     _ask(context, "retire", name, {"reason": reason})
 
 
-def contain(context: typer.Context, name: Name, reason: Needed) -> None:
+def contain(context: typer.Context, name: Name, reason: Needed, version: Leaked = "") -> None:
     """Suspend or revoke a leaked version before its replacement is there: its consumers stop working meanwhile."""
-    _ask(context, "contain", name, {"reason": reason})
+    _ask(context, "contain", name, {"reason": reason, "version": _generation(version)})
 
 
 def revoke(
@@ -204,7 +216,7 @@ def revoke(
     name, _, generation = version.rpartition("@")
     if not name or not generation.partition("-")[0].isdecimal():
         raise Ending(Exit.USAGE, f"a version is named NAME@GENERATION, for example {name or version}@3")
-    _ask(context, "revoke", name, {"version": int(generation.partition("-")[0]), "now": now, "reason": reason})
+    _ask(context, "revoke", name, {"version": _generation(generation), "now": now, "reason": reason})
 
 
 def rebuild(
@@ -235,6 +247,14 @@ def _ask(context: typer.Context, verb: str, name: str, arguments: JsonMap) -> No
 
 def _ask_all(context: typer.Context, verb: str, arguments: JsonMap) -> JsonMap:
     return Client(place_of(context)).post(f"/v1/installation/commands/{verb}", arguments)
+
+
+def _generation(text: str) -> int | None:
+    """A version as people see it: 3, or its whole label 3-0a1b2c3d."""
+    number = text.partition("-")[0]
+    if text and not number.isdecimal():
+        raise Ending(Exit.USAGE, f"--version is a generation such as 3, not {text!r}")
+    return int(number) if text else None
 
 
 def _moment(text: str) -> str:

@@ -26,7 +26,8 @@ def status(
     issuer: Annotated[str | None, typer.Option("--issuer", metavar="NAME", help="Only those of this issuer.")] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Show how every credential stands. Exits 1 when something needs a person, or will expire if nothing changes."""
+    """Show how every credential stands. Exits 1 when something needs a person, or will expire if nothing
+    changes; else 3 when something could not be reached, or no daemon answers: then nobody can tell."""
     with reading(place_of(context)) as source:
         page = source.listing("status") if name is None else source.credential(name)
     page.pop("next", None)
@@ -40,6 +41,8 @@ def status(
         _one(page["credentials"][0], page["at"]) if name is not None and page["credentials"] else _all(page)
     if page.get("read_only") or any(row["needs_person"] or row["endangered"] for row in page["credentials"]):
         raise typer.Exit(Exit.FINDINGS)
+    if not source.live or any(row["unreachable"] for row in page["credentials"]):
+        raise typer.Exit(Exit.INCOMPLETE)
 
 
 def why(context: typer.Context, name: Name, output: Output = Form.TABLE) -> None:
@@ -63,13 +66,14 @@ def plan(
     ] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Show what would happen next and when. Exits 1 when something would go wrong."""
+    """Show what would happen next and when. Exits 1 when something would go wrong, else 3 when no daemon answers."""
     if name is not None:
         page = Client(place_of(context)).get(f"{credential_path(name)}/plan")
         page.pop("next", None)
+        live = True
     else:
         with reading(place_of(context)) as source:
-            page = source.listing("plan")
+            page, live = source.listing("plan"), source.live
     rows = sorted(page["credentials"], key=lambda row: (row["at"] is None, row["at"] or "", row["name"]))
     page["credentials"] = rows
     if output is Form.TABLE:
@@ -97,6 +101,8 @@ def plan(
         emit(page, output)
     if any(row["forecast"] for row in rows):
         raise typer.Exit(Exit.FINDINGS)
+    if not live:
+        raise typer.Exit(Exit.INCOMPLETE)
 
 
 def _sent(mint: JsonMap) -> None:

@@ -16,7 +16,10 @@ _PAGE = 500
 
 
 class Source(Protocol):
-    """The reading part of the API."""
+    """The reading part of the API. ``live``: a daemon answers, so that what is planned is done."""
+
+    @property
+    def live(self) -> bool: ...
 
     def listing(self, what: str) -> JsonMap:
         """All pages of ``status`` or ``plan`` as one."""
@@ -31,6 +34,8 @@ class Source(Protocol):
 
 class Daemon:
     """Reads from a running daemon."""
+
+    live = True
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -50,6 +55,8 @@ class Daemon:
 
 class Book:
     """Reads from a journal while no daemon answers, by the same functions that the daemon answers with."""
+
+    live = False
 
     def __init__(self, service: Any) -> None:
         self._service = service

@@ -98,7 +98,7 @@ def test_reading_without_a_daemon(alone: tuple[Installation, int]) -> None:
     daemon, _ = alone
     daemon.stop()
     answer = daemon.ask("--config", str(daemon.config_file), "status")
-    assert answer.returncode in {0, 1}, answer.stderr
+    assert answer.returncode in {1, 3}, answer.stderr
     assert "app" in answer.stdout
     assert "this is what its journal says" in answer.stderr
 

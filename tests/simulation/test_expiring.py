@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from rotatord.engine import READ_ONLY
 from rotatord.model import Hold, Record
+from rotatord.testing.powers import FullIssuer
 from rotatord.testing.simulator import Simulator
-from tests.simulation.scenarios import NAME
+from rotatord.testing.world import World
+from tests.simulation.scenarios import NAME, policy, traits
 from tests.simulation.stage import staged
 
 HOUR = timedelta(hours=1)
@@ -76,3 +79,19 @@ def test_a_hold_put_on_what_leaked_is_told_too() -> None:
     sim.request("hold", NAME, until=sim.world.clock.now() + HOUR, owner="bo")
     assert len(told(sim, "leaked")) == before + 1
     assert sim.record(NAME).holds == (Hold(owner="bo", until=sim.world.clock.now() + HOUR),)
+
+
+def test_read_only_prolongs_what_would_expire() -> None:
+    """While the installation writes nothing at destinations, a periodic version is prolonged: that touches none."""
+    world = World(5)
+    source = world.add_issuer(kind=FullIssuer, traits=traits(), period=HOUR)
+    world.add_backend()
+    world.add_consumer("app", source, world.destination(NAME))
+    sim = Simulator(world)
+    sim.declare(world.spec(NAME, policy=policy()))
+    sim.settle(NAME)
+    sim.journal.set_fact(READ_ONLY, "somebody else's destination knows more than this journal")
+    sim.run((5 * HOUR).total_seconds())
+    assert ends(sim.record(NAME)) > sim.world.clock.now().timestamp()
+    assert sim.record(NAME).generation == 1
+    assert not sim.problems()

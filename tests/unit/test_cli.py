@@ -25,7 +25,7 @@ from rotatord.cli.output import moment, printable
 from rotatord.clock import RandomIds, SystemClock
 from rotatord.errors import Retryable
 from rotatord.journal import open_journal
-from rotatord.model import Event, Hold, Reason, Record, Standing, State, Summary, Way
+from rotatord.model import Drift, Event, Hold, Reason, Record, Standing, State, Summary, Trouble, Way
 from rotatord.ports import Amendment
 from rotatord.testing.clock import VirtualClock
 
@@ -142,6 +142,42 @@ def test_status_exits_1_when_a_version_will_expire(tmp_path: Path, call: Command
         code, out, _ = call("status")
         assert (code, "before a rotation starts (held by bo" in out) == (1, True)
         assert "endangered        will expire" in call("status", "doomed")[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"drift": (Drift(destination="vault:path=apps", what="unreadable", seen_at=START),)},
+        {"trouble": Trouble(unit="inspect", attempts=3, due_at=START + HOUR, error="vault: no answer in time")},
+        {"rotation": replace(rotation(), attempts=2, error="vault: no answer in time")},
+        {"ledger": (replace(owing(), error="vault: no answer in time", attempts=4),)},
+    ],
+)
+def test_status_exits_3_when_something_does_not_answer(tmp_path: Path, call: Command, changes: dict[str, Any]) -> None:
+    """Nothing is wrong as far as is known, and that is not all there is to know; what is wrong goes first."""
+    away = record("away", **changes)
+    with listening(Served(away, record("fine")), tmp_path):
+        code, out, _ = call("status", "away")
+        assert (code, "unreachable" in out, "cannot_tell" in out) == (3, True, True)
+        assert call("status")[0] == 3
+        assert call("status", "fine")[0] == 0
+    with listening(Served(away, halted()), tmp_path):
+        assert call("status")[0] == 1
+
+
+def test_a_leaked_version_is_named(tmp_path: Path, call: Command) -> None:
+    """The one that is being rolled out, by its generation or its whole label; only of one credential, and only as leaked."""
+    served = Served(record("mail", rotation=rotation()), record("dns", rotation=rotation()))
+    with listening(served, tmp_path):
+        assert call("rotate", "mail", "--reason", "compromised", "--version", "4")[0] == 0
+        assert [mark.generation for mark in served.journal.get("mail").leaks] == [4]  # type: ignore[union-attr]
+        assert call("contain", "dns", "--version", "4-00000000", "--reason", "seen in a log")[0] == 0
+        assert [mark.contain for mark in served.journal.get("dns").leaks] == [True]  # type: ignore[union-attr]
+        code, out, _ = call("rotate", "mail", "--reason", "compromised", "--version", "9")
+        assert (code, "generation 9 is neither current nor being rolled out" in out) == (1, True)
+        for wrong in (("mail", "--version", "4"), ("mail", "dns", "--reason", "compromised", "--version", "4")):
+            assert call("rotate", *wrong)[0] == 2
+        assert call("contain", "dns", "--version", "four", "--reason", "x")[0] == 2
 
 
 def test_status_notes_why_nothing_begins_before_what_is_unknown(tmp_path: Path, call: Command) -> None:
@@ -503,7 +539,8 @@ def test_without_a_daemon_reading_falls_back_to_the_journal(call: Command, tmp_p
     assert "this is what its journal says, and nothing is being done" in err
     code, out, _ = call("why", "dns")
     assert (code, "only a running daemon can tell" in out, " hold done" in out) == (0, True, True)
-    assert call("plan")[0] in {0, 1}
+    assert call("plan")[0] in {1, 3}
+    assert call("status", "mail")[0] == 3  # nothing is wrong with it, but nobody is at work
     assert call("log", "-n", "5")[1].split()[1:4] == ["dns", "hold", "done"]
     assert call("why", "dnn")[0] == 2
     assert call("repair", "dns")[0] == 3
