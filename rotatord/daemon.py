@@ -11,8 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from rotatord import __version__, apply, identity, pauses, react
 from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
@@ -40,7 +38,7 @@ from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
-from rotatord.telemetry import EXPIRY_SERIES, Telemetry
+from rotatord.telemetry import EXPIRY_SERIES, Telemetry, logger
 from rotatord.watchdog import Watchdog
 
 KEEP_EVENTS = timedelta(days=396)  # 13 months
@@ -63,7 +61,7 @@ class Daemon:
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
         self._path = Path(path)
-        self._log = structlog.get_logger("rotatord").info
+        self._log = logger().info
         self._reloading = threading.Lock()
         self._seen = configuration.stamp
         self._try_again_at: float | None = None
@@ -82,7 +80,7 @@ class Daemon:
 
     def _assemble(self, configuration: Configuration, state: Path, fingerprinter: Any) -> None:
         self.installation = identity.installation(configuration.installation, state, self.journal, self.ids)
-        self._logger = structlog.get_logger("rotatord").bind(installation=self.installation)
+        self._logger = logger().bind(installation=self.installation)
         self._log = self._logger.info
         around = surroundings(configuration.state_dir, configuration.base_dir, self.installation)
         self.plugins = LivePlugins(Registry(configuration, around))

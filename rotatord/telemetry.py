@@ -13,11 +13,14 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TextIO
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rotatord import redaction
+from rotatord.footprint import without
 from rotatord.model import Event
+
+with without("rich"):  # for tracebacks with the values of variables, which we never write: 4 MiB
+    import structlog
 
 # Roots of loggers that would write headers, bodies or addresses with secrets at DEBUG.
 CAPPED = (
@@ -100,6 +103,11 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
+
+
+def logger() -> Any:
+    """Where the daemon says what happens to it."""
+    return structlog.get_logger("rotatord")
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------

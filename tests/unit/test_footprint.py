@@ -27,3 +27,10 @@ def test_what_was_needed_for_a_moment_goes_back() -> None:
     before, grown, after = map(int, answer.stdout.split())
     assert grown > before + 40_000
     assert after < before + 5_000
+
+
+def test_a_daemon_loads_nothing_for_tracebacks_that_it_never_writes() -> None:
+    """Four MiB of colours: its logger would take them where it finds them, and the command line needs them later at most."""
+    script = "import sys, rotatord.life; print('rich' in sys.modules, 'pygments' in sys.modules); import rich.console"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.split() == ["False", "False"]
