@@ -205,6 +205,16 @@ class IamUserKeys(OwnAws):
                 found.append(self._full(user, keys))
             return found + self._missing(scope)
 
+    def remarks(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
+        """Where the scope is ours to set: what others have given the user beside it."""
+        user = self._user(parameters)
+        others = self._grants.others(user, scope) if scope else []
+        if not others:
+            return []
+        many = f"{len(others)} policies that are" if len(others) > 1 else "a policy that is"
+        told = f"user {user} has {many} not ours ({', '.join(others)}): left alone, and each of its keys may do what is"
+        return [f"{told} allowed there, whatever its scope says"]
+
     # --- rights -------------------------------------------------------------------------------------------------
 
     def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[AwsRight]:

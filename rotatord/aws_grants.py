@@ -117,6 +117,7 @@ class Holding:
     attached: tuple[str, ...]  # ARNs, everybody's
     marked: tuple[str, ...]  # ARNs that our tags name
     boundary: str  # an ARN or ``none``
+    foreign: tuple[str, ...] = ()  # names of inline policies that are not ours
 
     @property
     def quarantine(self) -> list[str]:
@@ -149,6 +150,13 @@ class Grants:
         attached = self.pages("list_attached_user_policies", "AttachedPolicies", UserName=user)
         return sorted(item["PolicyName"] for item in attached if _QUARANTINE in item["PolicyName"])
 
+    def others(self, user: str, scope: JsonMap) -> list[str]:
+        """Names of the policies on a user that are neither ours nor asked for; AWS's quarantine has words of its own."""
+        held, wanted = self.read(user), plain(scope)
+        ours = {*held.marked, *wanted.get("managed", ())}
+        attached = [arn for arn in held.attached if arn not in ours and arn not in held.quarantine]
+        return [*held.foreign, *(arn.rpartition("/")[2] for arn in attached)]
+
     def read(self, user: str) -> Holding:
         """What hangs on the user."""
         with self._aws.calling():
@@ -162,6 +170,7 @@ class Grants:
             attached=tuple(item["PolicyArn"] for item in attached),
             marked=tuple(sorted(value for key, value in tags.items() if key.startswith(TAG))),
             boundary=about.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") or "none",
+            foreign=tuple(name for name in names if not name.startswith(PREFIX)),
         )
 
     def seen(self, user: str, expected: JsonMap) -> JsonMap:

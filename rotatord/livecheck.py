@@ -4,6 +4,7 @@ sent to make the next version. Reads only; says what it cannot tell."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,6 +23,7 @@ from rotatord.ports import (
     Preflight,
     Preview,
     Published,
+    Remarks,
 )
 from rotatord.steps.preflight import UNTIL_IT_RUNS
 
@@ -70,6 +72,7 @@ def preview(record: Record, plugins: Plugins, installation: str) -> JsonMap:
 
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
     yield _look(f"{spec.name}: issuer {spec.issuer}", lambda: _issuer(spec, plugins))
+    yield from _remarks(spec, plugins)
     for destination in spec.destinations:
         yield _look(
             f"{spec.name}: destination {destination.id}", partial(_place, plugins, destination, home=destination == spec.home)
@@ -80,6 +83,15 @@ def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
         if _has_instances(consumer, plugins):
             yield _look(f"{spec.name}: consumer {consumer.name}", partial(_instances, plugins, consumer, published))
         yield from _healths(spec, consumer, plugins, published)
+
+
+def _remarks(spec: Spec, plugins: Plugins) -> Iterator[Finding]:
+    """What should be known, and is nothing to be done about; who cannot be asked has a finding of its own already."""
+    with suppress(OutsideError):
+        issuer = plugins.issuer(spec.issuer)
+        if isinstance(issuer, Remarks):
+            for sentence in issuer.remarks(spec.scope, spec.parameters):
+                yield Finding(subject=f"{spec.name}: note of {spec.issuer}", ok=True, detail=sentence)
 
 
 def _before(spec: Spec, consumer: ConsumerSpec, plugins: Plugins) -> Iterator[Finding]:

@@ -86,6 +86,9 @@ from rotatord.ports.issuer import (
     RefusedVerdict as RefusedVerdict,
 )
 from rotatord.ports.issuer import (
+    Remarks as Remarks,
+)
+from rotatord.ports.issuer import (
     Renew as Renew,
 )
 from rotatord.ports.issuer import (

@@ -239,3 +239,11 @@ class Preflight(Protocol):
     """Read-only look at the live system: can we do what ``scope`` and ``parameters`` will need? Sentences; empty is fine."""
 
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class Remarks(Protocol):
+    """What keeps nothing from being done and should be known to whoever checks: that more is allowed than a scope says, for
+    one. Sentences; read-only."""
+
+    def remarks(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]: ...

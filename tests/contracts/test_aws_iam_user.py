@@ -362,7 +362,8 @@ def test_a_key_is_inactive_before_it_is_deleted(corner: Corner, issuer: IamUserK
 
 
 def test_what_others_granted_is_left_alone(corner: Corner, issuer: IamUserKeys, request_: MintRequest) -> None:
-    """Inline policies and attachments that are not ours stay through widening and narrowing, and are not shown."""
+    """Inline policies and attachments that are not ours stay through widening and narrowing, and are not shown; a check says
+    that they are there, where a scope is ours to set."""
     foreign = corner.aws.policy("foreign", json.dumps(allowing("s3:GetObject"))).arn
     user = corner.aws.user("shared", json.dumps(allowing("sqs:SendMessage")), path=PATH, attached=(foreign,))
     parameters = {"user": "shared", "path": PATH}
@@ -375,6 +376,9 @@ def test_what_others_granted_is_left_alone(corner: Corner, issuer: IamUserKeys, 
         assert isinstance(answer, Accepted)
         assert answer.scope == issuer.widen([scope])
     assert user.holding.attached == (foreign,)
+    (said,) = issuer.remarks(corner.wide, parameters)
+    assert "has 2 policies that are not ours (policy, foreign)" in said
+    assert issuer.remarks({}, parameters) == []
     assert set(user.holding.inline) == {"policy"}
     assert not any(key == tag_of(corner.managed) for key in user.holding.tags)
     issuer.set_scope({}, parameters)

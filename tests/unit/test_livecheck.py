@@ -73,6 +73,28 @@ def test_what_does_not_answer_is_neither_fine_nor_broken(world: World) -> None:
     assert found[ALL[0]].detail
 
 
+class Remarking(LooksAhead):
+    """Has something to say that is no problem."""
+
+    def remarks(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
+        self._enter("remarks")
+        return [f"the principal may do more than {sorted(scope)}"]
+
+
+def test_a_remark_is_shown_and_nothing_is_wrong_for_it() -> None:
+    """It stands beside the issuer's finding; an issuer that does not answer says no more than that."""
+    world = World()
+    issuer = world.add_issuer(kind=Remarking)
+    world.add_backend()
+    found = findings(world, world.spec("cred", destinations=(world.destination("cred"),)))
+    assert list(found)[:2] == ["cred: issuer issuer", "cred: note of issuer"]
+    assert found["cred: note of issuer"].ok is True
+    assert "may do more than" in found["cred: note of issuer"].detail
+    issuer.down = True
+    found = findings(world, world.spec("cred", destinations=(world.destination("cred"),)))
+    assert "cred: note of issuer" not in found
+
+
 class Unmade:
     """Plugins of which some cannot be made, as when a module is missing after an upgrade."""
 
