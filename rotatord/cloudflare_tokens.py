@@ -16,6 +16,7 @@ from rotatord.model import JsonMap
 from rotatord.ports import LiveRef
 
 ACTIVE, DISABLED, EXPIRED = "active", "disabled", "expired"
+REVOKED = "revoked"  # by Cloudflare, which was told that it is in public: still shown, and dead for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class Tokens:
         return token, value
 
     def all(self) -> list[JsonMap]:
-        return self.calls.pages(self.family.base)
+        return [token for token in self.calls.pages(self.family.base) if token.get("status") != REVOKED]
 
     def one(self, id: str) -> JsonMap:
         """What Cloudflare knows of a token. Raises NotFound."""
         token = self.calls.get(self._path(id))
+        if token["id"] == id and token.get("status") == REVOKED:
+            raise NotFound(f"Cloudflare has revoked token {id}: it was seen in public")
         if token["id"] != id or token.get("status") not in {ACTIVE, DISABLED, EXPIRED}:
             raise Retryable(f"Cloudflare's answer to GET {self._path(id)} is about something else: {NOT_UNDERSTOOD}")
         return token
