@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rotatord.clock import Clock
-from rotatord.errors import Invalid, RotatordError
+from rotatord.errors import Invalid, LeaseLost, RotatordError
 from rotatord.model import Event, Notice, Record, Rotation
 from rotatord.ops import Call
 from rotatord.ports import NOTHING, Journal, Lease
@@ -28,19 +28,25 @@ class Leased:
         self._lock = threading.Lock()
 
     def lasts(self, lease: Lease, seconds: float) -> Lease:
-        """The lease, good for ``seconds`` plus a margin. Raises LeaseLost when it is gone, Invalid when none is long enough."""
-        key = (lease.name, lease.fence)
+        """The lease, good for ``seconds`` plus a margin. Raises LeaseLost when it is gone, or the journal answers so slowly
+        that it is as good as gone; Invalid when the journal gives none that is long enough."""
+        key, needed = (lease.name, lease.fence), seconds + MARGIN_SECONDS
         with self._lock:
             held = self._renewed.get(key, lease)
+        given = 0.0
         for wanted in (0.0, seconds + 2 * MARGIN_SECONDS):  # as usual, and then for a call that lasts longer than that
-            if held.expires - self._clock.monotonic() > seconds + MARGIN_SECONDS:
+            asked = self._clock.monotonic()
+            if held.expires - asked > needed:
                 return held
             held = self._journal.renew(held, wanted) if wanted else self._journal.renew(held)
+            given = held.expires - asked
             with self._lock:
                 self._renewed[key] = held
                 self._usual = self._usual if wanted else held.expires - self._clock.monotonic()
-        if held.expires - self._clock.monotonic() <= seconds + MARGIN_SECONDS:
+        if given <= needed:
             raise Invalid(f"a call of up to {seconds:g} s does not fit into a lease: give it a shorter timeout")
+        if held.expires - self._clock.monotonic() <= needed:  # a slow journal is not the call's fault
+            raise LeaseLost(f"too little of the lease of {lease.name} was left when the journal had prolonged it")
         return held
 
     def shorten(self, lease: Lease) -> None:
