@@ -36,6 +36,7 @@ from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
     Accepted,
+    Inconclusive,
     Life,
     LiveRef,
     Minted,
@@ -156,6 +157,8 @@ class CloudflareTokens:
             token = None
         probed = self._now()
         answer = self._verify.ask(calls, value, self._vantage.send if self._vantage is not None else None)
+        if isinstance(answer, RefusedVerdict) and token is not None and token["status"] == ACTIVE and condition_seen(token):
+            return Inconclusive(f"{answer.why}, but it is active and pinned to addresses: this may be none of them")
         if not isinstance(answer, Accepted):
             return answer
         assert answer.ref is not None

@@ -1,4 +1,4 @@
-"""Crash, lost answer and late effect at every request of the Cloudflare issuer, once and twice in a row, under the real engine."""
+"""Crash, lost answer and late effect at every request of the Cloudflare issuer, once and twice, under the real engine."""
 
 from __future__ import annotations
 
