@@ -19,6 +19,7 @@ class Incident:
 
 EVERYWHERE, EARLY = "test_not_everywhere.py", "test_ended_too_early.py"
 OUTLIVED, LOOPS = "test_outlived.py", "test_loops_and_halves.py"
+OWN = "test_own_and_parents.py"
 
 INCIDENTS = (
     Incident(
@@ -220,8 +221,9 @@ INCIDENTS = (
         "Platform9's Vault chain",
         "-",
         "only the child token was renewed; its parent expired",
-        "",
-        needs="the daemon's own and parent credentials as credentials that are rotated and watched first",
+        "what we ourselves speak to an issuer with is watched, and told of with all that depends on it (`OwnLives`); replaced, "
+        "it must show that we can go on with it (`trials`, `consumers_proven`)",
+        f"{OWN}::test_platform9",
     ),
     Incident(
         "cert-manager 8610, 7741",

@@ -115,7 +115,7 @@ class OwnLives:
 
     def _of(self, owner: str, replaced_by: str) -> Iterator[Own]:
         plugin, references = (
-            plugin_of(self.plugins, owner),
+            plugin_of(self.plugins.registry, owner),
             {each.place: each for each in self.plugins.registry.ownership.of(owner)},
         )
         lives: Sequence[Life] = [Life(place=place, unknown="its plugin does not say") for place in references]

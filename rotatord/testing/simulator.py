@@ -164,6 +164,7 @@ class Simulator:
             paused=pauses.live(self.journal, self.world.clock.now),
             gate=self.gate,
         )
+        ctx = self.world.restarted(ctx, self.journal)
         saga = _Watched(
             self,
             self.journal,

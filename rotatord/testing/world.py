@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord.model import ConsumerSpec, Destination, Policy, Slot, Spec
+from rotatord.ops import Context
+from rotatord.ports import Journal
 from rotatord.testing.backend import FakeBackend
 from rotatord.testing.book import Book, Fake, Violation
 from rotatord.testing.clock import START, SeededIds, VirtualClock
@@ -31,6 +33,8 @@ class World:
         self.checks: dict[str, FakeHealth] = {}
         self.copiers: list[FakeCopier] = []
         self.strays: dict[str, FakeIssuer] = {}  # versions of others, by ref: they outlive everything that we do
+        # What a daemon's start changes in what its units are given, with the journal that it opens.
+        self.restarted: Callable[[Context, Journal], Context] = lambda ctx, _journal: ctx
         self.excuse: Callable[[str, str], bool] = lambda _act, _ref: False  # forced deaths, by act and ref
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from rotatord.model import Policy, Record, Slot, Spec, State
 from rotatord.ports import Amendment, Traits
 from rotatord.testing.issuer import FakeIssuer
+from rotatord.testing.own import OwnIssuer, OwnWorld
 from rotatord.testing.powers import FullIssuer, PrincipalIssuer
 from rotatord.testing.simulator import Chooser, Simulator
 from rotatord.testing.workload import FakeWorkload
@@ -262,6 +263,23 @@ def _copied(world: World) -> Spec:
     return world.spec(NAME, policy=policy(), destinations=(home,))
 
 
+def _own(world: World) -> Spec:
+    """What we ourselves speak to the issuer with, kept as a session is; nobody else reads it."""
+    return OwnWorld(world, NAME, traits=traits(**SPREADING)).spec(NAME, policy=policy())
+
+
+def _powerless(sim: Simulator, spec: Spec) -> None:
+    """Whatever is minted next is accepted everywhere, and may not mint or revoke."""
+    begin(sim, spec)
+    source = sim.world.issuers["issuer"]
+    assert isinstance(source, OwnIssuer)
+    before = set(source.versions)
+    source.powerless = lambda version: version.ref not in before
+    ask(sim, "rotate")
+    end(sim)
+    source.powerless = lambda _version: False
+
+
 def _full(**settings: Any) -> Callable[[World], Spec]:
     return lambda world: _world(world, FullIssuer, {"traits": traits(**settings)})
 
@@ -320,6 +338,8 @@ SCENARIOS = (
     Scenario("adopted", _full(), _adopted),
     Scenario("adopted_over_ours", _full(), _adopted_over_ours),
     Scenario("renewed", _periodic, _renewed),
+    Scenario("own_credential", _own, rotate),
+    Scenario("own_credential_powerless", _own, _powerless),
     Scenario("retired", _full(), _retired),
 )
 
