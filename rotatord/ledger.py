@@ -7,12 +7,14 @@ mint intent made or what a person adopted by ref - never what a destination hold
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord import moves
 from rotatord.durations import spell
-from rotatord.model import Debt, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
+from rotatord.errors import Permanent
+from rotatord.model import Debt, Destination, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
 from rotatord.ops import (
     Context,
     Done,
@@ -61,7 +63,7 @@ def settle(ctx: Context, record: Record, key: str, guards: tuple[Guard, ...] | N
             return (yield from _prove_dead(ctx, record, debt, owed))
         return (yield from _revoke(ctx, record, debt, owed, guards))
     for owed in debt.owed:
-        yield from _clear_slots(ctx, record, owed)
+        yield from _clear_slots(ctx, record, debt, owed)
     over, start = passed(ctx, debt.sweep_from, debt.sweep_for)
     if debt.sweep_until is not None and not over:
         until = left(ctx, start, debt.sweep_for)
@@ -342,18 +344,26 @@ def _proof(ctx: Context, record: Record, issuer: Issuer, version: Version, spec:
     return "" if any(item.ref == version.ref for item in live) else "gone"
 
 
-def _clear_slots(ctx: Context, record: Record, owed: OwedVersion) -> Generator[Op, Any, None]:
-    """Clear pending and previous of the home where their marker names the dead version; of a retired credential every
-    destination that still shows it."""
+def _clear_slots(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) -> Generator[Op, Any, None]:
+    """Clear pending and previous of the home where their marker names the dead version, also of the home that it had when
+    it was replaced; of a retired credential every destination that still shows it."""
     version, spec = owed.version, _spec_of(record)
     places = [(spec.home, Slot.PREVIOUS), (spec.home, Slot.PENDING)]
     if owed.reason == "retired":
         places += [(destination, Slot.CURRENT) for destination in spec.destinations]
     for place, slot in places:
-        backend = ctx.plugins.backend(place.backend)
-        held = yield from read(backend, place, slot)
-        marker = held.marker
-        if held.empty or marker is None or marker.installation != ctx.installation or not named(record, marker):
-            continue
-        if marker.generation == version.generation and marker.ref == version.ref:
-            yield from clear(backend, place, slot, held.token)
+        yield from _clear_slot(ctx, record, version, place, slot)
+    if debt.home is not None and debt.home.id != spec.home.id:
+        with suppress(Permanent):  # it may be out of our reach by now
+            for slot in (Slot.PREVIOUS, Slot.PENDING):
+                yield from _clear_slot(ctx, record, version, debt.home, slot)
+
+
+def _clear_slot(ctx: Context, record: Record, version: Version, place: Destination, slot: Slot) -> Generator[Op, Any, None]:
+    backend = ctx.plugins.backend(place.backend)
+    held = yield from read(backend, place, slot)
+    marker = held.marker
+    if held.empty or marker is None or marker.installation != ctx.installation or not named(record, marker):
+        return
+    if marker.generation == version.generation and marker.ref == version.ref:
+        yield from clear(backend, place, slot, held.token)

@@ -283,6 +283,7 @@ def owed_by(record: Record, traits: Traits, now: datetime, *, keep: Version | No
         intents=rotation.intents,
         kept=keep.ref if keep else "",
         parameters=rotation.plan.parameters,
+        home=rotation.plan.home,
         opened_at=now,
         due_at=now,
     )
@@ -327,7 +328,7 @@ def complete(record: Record, traits: Traits, now: datetime, *, forced: str = "")
     base = rotation.base
     if base is not None and base.ref and not mint_kills_base(rotation, traits):
         reason = "leaked" if compromised(record, base) else "replaced"
-        ended = owe(ended, debt_of(base, reason, now, rotation=rotation.id, forced=forced))
+        ended = owe(ended, replace(debt_of(base, reason, now, rotation=rotation.id, forced=forced), home=rotation.plan.home))
     return replace(ended, leaks=_live_marks(ended))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rotatord.clock import Instant
-from rotatord.model.declared import Spec
+from rotatord.model.declared import Destination, Spec
 from rotatord.model.known import Drift, Grant, MintIntent, Rotation, Summary, Version
 from rotatord.model.words import JsonMap, Owing, Reason, Standing
 
@@ -44,6 +44,7 @@ class Debt:
     due_at: datetime
     waiting: str = ""
     error: str = ""
+    home: Destination | None = None  # of the rotation's plan: what lies in its slots is cleared there, too
     stands_since: datetime | None = None  # what it waits for ends by nobody's doing but a person's
     stands_told: datetime | None = None  # when that was told last
 
