@@ -110,12 +110,18 @@ def _is_id(text: str) -> bool:
 class Cloudflare:
     """The API under one token of ours. Thread-safe; keeps no connection, and the token not either."""
 
-    def __init__(self, settings: CloudflareSettings, surroundings: Surroundings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: CloudflareSettings,
+        surroundings: Surroundings,
+        clock: Clock | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> None:
         self._settings = settings
         self._secret = surroundings.secret
         self._clock = clock or SystemClock()
         self._now = surroundings.now
-        self._outgoing = Outgoing(
+        self._outgoing = outgoing or Outgoing(
             Guard(settings.allow_private, tuple(settings.allow_networks), settings.allow_http),
             Limits(
                 connect_seconds=min(5.0, settings.timeout),

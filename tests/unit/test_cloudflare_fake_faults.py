@@ -201,6 +201,18 @@ def test_a_late_call_lands_when_its_time_has_come() -> None:
     assert len(desk.fake.book.live("dns")) == 2
 
 
+def test_a_late_call_lands_at_its_own_moment() -> None:
+    """However long nobody looked: what it did has spread for as long as it had time to."""
+    desk = Desk(lags=Lags(fresh=8.0, listing=5.0))
+    desk.fake.faults.plan(MINT, Late(20.0))
+    with pytest.raises(NoAnswer):
+        desk.made()
+    desk.fake.advance(60)
+    (landed,) = desk.fake.book.live("dns")
+    assert desk.ask("GET", f"/{landed.id}").result["issued_on"] == "2026-01-05T12:00:20Z"
+    assert seen(lambda: len(desk.ask("GET").result)) == {2}
+
+
 def test_a_failure_may_have_been_done_or_not() -> None:
     """One status for both; a repeated request is done twice."""
     desk = Desk()

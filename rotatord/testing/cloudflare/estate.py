@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -166,7 +167,8 @@ class Estate:
     """All of it."""
 
     def __init__(self, seed: int, spread: Spread, habits: Habits, now: Callable[[], datetime]) -> None:
-        self.now = now
+        self._clock = now
+        self._past: datetime | None = None
         self.spread = spread
         self.habits = habits
         self._chance = SeededIds(f"estate {seed}")  # a fake's values, repeatable on purpose
@@ -181,6 +183,18 @@ class Estate:
         self._alive: dict[Owner, set[str]] = {}  # those that were alive when last looked at
         self._listings: dict[tuple[Owner, int], _Listing] = {}
         self._ends: list[tuple[datetime, str]] = []  # a heap of the moments when one of them may have expired
+
+    def now(self) -> datetime:
+        return self._past or self._clock()
+
+    @contextmanager
+    def at(self, moment: datetime) -> Iterator[None]:
+        """What happens meanwhile happened then: nobody has looked since."""
+        self._past = moment
+        try:
+            yield
+        finally:
+            self._past = None
 
     def fraction(self) -> float:
         return self._chance.fraction()

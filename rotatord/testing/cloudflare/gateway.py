@@ -242,7 +242,8 @@ class Gateway:
         due = sorted((one for one in self._waiting if one.due <= now), key=lambda one: one.due)
         self._waiting = [one for one in self._waiting if one.due > now]
         for one in due:
-            one.land()
+            with self.estate.at(one.due):
+                one.land()
 
     def _ray(self) -> str:
         self._number += 1
