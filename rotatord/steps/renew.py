@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rotatord.errors import NotFound
-from rotatord.model import LeakMark, Record, Spec, Version
+from rotatord.model import LeakMark, Record, Spec, Version, Way
 from rotatord.ops import Context, Done, Unit, ask, commit, parameters_of
 from rotatord.ops import with_rotation as changed
 from rotatord.ports import Renew, Suspend
@@ -62,7 +62,7 @@ def contain(ctx: Context, record: Record, mark: LeakMark) -> Unit:
     parameters = parameters_of(version, _spec(record))
     record = yield from commit(record, ctx.event(record, "contain", "intended", version, by=mark.actor))
     contained = replace(record, leaks=marks)
-    if isinstance(issuer, Suspend):
+    if isinstance(issuer, Suspend) and not _may_be_resumed(record, version):
         suspend = issuer.suspend
         try:
             yield from ask(version.issuer, issuer, "suspend", lambda: suspend(version.ref, parameters), effect=True)
@@ -74,6 +74,16 @@ def contain(ctx: Context, record: Record, mark: LeakMark) -> Unit:
         how = "revoked"
     event = ctx.event(contained, "contain", "done", version, how=how, by=mark.actor, exception="invariants 1 and 2")
     return Done((yield from commit(contained, event)))
+
+
+def _may_be_resumed(record: Record, version: Version) -> bool:
+    """Whether a way back has begun to resume this very version: an unanswered call may land after a suspension, and would
+    undo it. Then only revoking contains it. (The mark itself has turned the way by now.)"""
+    rotation = record.rotation
+    if rotation is None or rotation.suspension is None or rotation.base is None:
+        return False
+    turned = rotation.way is Way.BACK or (rotation.leg > 0 and rotation.suspension.done_at is None)
+    return turned and rotation.base.generation == version.generation
 
 
 def _marked(record: Record, mark: LeakMark) -> Version | None:

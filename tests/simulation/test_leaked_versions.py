@@ -9,6 +9,7 @@ import pytest
 
 from rotatord.errors import Denied
 from rotatord.model import Record, Spec, State, Way
+from rotatord.testing.faults import Fault, Point
 from rotatord.testing.simulator import Simulator
 from tests.simulation.scenarios import NAME, SECOND
 from tests.simulation.stage import at, halted, staged, strike, until, well
@@ -169,4 +170,34 @@ def test_a_pause_does_not_keep_a_leaked_version_alive() -> None:
     sim.journal.set_fact(PAUSED, "release day")
     sim.request("rotate", NAME, reason="compromised")
     sim.settle(NAME)
+    well(sim, spec)
+
+
+def test_a_late_resume_does_not_undo_a_containment() -> None:
+    """On the way back the base is resumed, and the answer does not come; then it leaks and is contained. The resume that lands
+    afterwards brings nothing back to life."""
+    late: list[Point] = []
+
+    def choose(point: Point, _: int) -> Fault | None:
+        if point.op == "issuer.resume" and not late:
+            late.append(point)
+            return Fault.LATE
+        return None
+
+    def suspended(record: Record) -> bool:
+        suspension = record.rotation.suspension if record.rotation is not None else None
+        return suspension is not None and suspension.done_at is not None
+
+    sim, spec = staged(choose=choose, rules={"settle": 60 * SECOND})
+    sim.request("rotate", NAME)
+    until(sim, suspended)
+    sim.request("rollback", NAME, reason="changed our mind")
+    until(sim, lambda _: bool(late))
+    assert not sim.request("contain", NAME, version=1, reason="found in a log")
+    until(sim, lambda record: any(mark.contained_at is not None for mark in record.leaks))
+    issuer = sim.world.issuers["issuer"]
+    for _ in range(90):
+        sim.step(1.0)
+        assert not any(live.ref == "issuer-ref-1" and not live.suspended for live in issuer.live())
+    sim.settle(NAME, 2 * 24 * 3600.0)
     well(sim, spec)
