@@ -29,9 +29,9 @@ from rotatord.cloudflare_rights import rights_of
 from rotatord.cloudflare_scope import condition_of, condition_seen, flat, grants_of, problems, same_networks, spelled, time_of
 from rotatord.cloudflare_tokens import ACTIVE, DISABLED, EXPIRED, Tokens, live, surplus, unused
 from rotatord.cloudflare_vantage import Vantage, VantageSettings
-from rotatord.cloudflare_verify import Verify
+from rotatord.cloudflare_verify import Send, Verify
 from rotatord.durations import parse
-from rotatord.errors import Invalid, NotFound, Retryable
+from rotatord.errors import Denied, Invalid, NotFound, Retryable
 from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
@@ -105,7 +105,7 @@ class CloudflareTokens:
         )
         self._lock = threading.Lock()
         self._met = {digest(surroundings.installation): surroundings.installation}  # names by their digests
-        self._ids: OrderedDict[str, str] = OrderedDict()  # of the tokens whose values were seen here, by digest
+        self._refs: OrderedDict[str, str] = OrderedDict()  # of the tokens whose values were seen here, by digest
         self._probed: OrderedDict[str, tuple[datetime | None, datetime]] = OrderedDict()  # id: its use before, our probe
 
     # --- Issuer ------------------------------------------------------------------------------------------------
@@ -128,8 +128,9 @@ class CloudflareTokens:
         self._meet(request.credential)
         calls = self._api.calls()
         token, value = self._tokens(calls).made(self._body(calls, request))
-        self._remember(value, token["id"])
-        return Minted(ref=self._family.ref(token["id"]), fields=self._fields(token["id"], value), expires_at=_end_of(token))
+        ref = self._family.ref(token["id"])
+        self._remember(value, ref)
+        return Minted(ref=ref, fields=self._fields(token["id"], value), expires_at=time_of(token.get("expires_on")))
 
     def find(self, query: Query) -> Sequence[LiveRef]:
         self._meet(query.credential)
@@ -147,29 +148,23 @@ class CloudflareTokens:
 
     def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
         value = fields.reveal("token")
-        if said := self._verify.by_looks(value):
-            return said
         calls = self._api.calls()
-        known = self._ids.get(_digest(value))
-        try:
-            token = self._tokens(calls).one(known) if known else None
-        except NotFound:
-            token = None
+        direct: Send = lambda path, token: calls.send("GET", path, token=token)  # noqa: E731
+        token = self._shown(calls, self._refs.get(_digest(value), ""))
         probed = self._now()
-        answer = self._verify.ask(calls, value, self._vantage.send if self._vantage is not None else None)
-        if isinstance(answer, RefusedVerdict) and token is not None and token["status"] == ACTIVE and condition_seen(token):
+        answer, family = self._verify.ask(value, self._vantage.send if self._vantage is not None else direct)
+        if isinstance(answer, RefusedVerdict) and token.get("status") == ACTIVE and condition_seen(token):
             return Inconclusive(f"{answer.why}, but it is active and pinned to addresses: this may be none of them")
         if not isinstance(answer, Accepted):
             return answer
         assert answer.ref is not None
+        ref = family.ref(answer.ref)
         self._note_probe(answer.ref, token, probed)
-        self._remember(value, answer.ref)
-        if token is None or token["id"] != answer.ref:
-            token = self._tokens(calls).one(answer.ref)
+        self._remember(value, ref)
+        token = token if token.get("id") == answer.ref else self._shown(calls, ref)
         if self.traits.names and fields.reveal("access_key_id") != answer.ref:
             return RefusedVerdict("access_key_id is not the id of this token")
-        scope = self._seen(calls, token, target.get("scope") or {})
-        return replace(answer, scope=scope, ref=self._family.ref(answer.ref))
+        return replace(answer, scope=self._seen(calls, token, target.get("scope") or {}) if token else None, ref=ref)
 
     def revoke(self, ref: str, fields: Secret | None, parameters: JsonMap) -> None:
         tokens, token_id = self._meant(self._api.calls(), ref)
@@ -309,13 +304,27 @@ class CloudflareTokens:
         with self._lock:
             return dict(self._met)
 
-    def _remember(self, value: str, id: str) -> None:
+    def _remember(self, value: str, ref: str) -> None:
         with self._lock:
-            _bounded(self._ids, _digest(value), id)
+            _bounded(self._refs, _digest(value), ref)
 
-    def _note_probe(self, id: str, before: Mapping[str, Any] | None, probed: datetime) -> None:
+    def _shown(self, calls: Calls, ref: str) -> JsonMap:
+        """What Cloudflare shows of a token; nothing where it is gone, or another's and not ours to look at."""
+        if not ref:
+            return {}
+        tokens, token_id = self._meant(calls, ref)
+        try:
+            return tokens.one(token_id)
+        except NotFound:
+            return {}
+        except Denied:
+            if tokens.family == self._family:
+                raise
+            return {}
+
+    def _note_probe(self, id: str, before: Mapping[str, Any], probed: datetime) -> None:
         """Without a look before, our own use cannot be told from one of others: then it counts as one."""
-        if before is None or before["id"] != id:
+        if before.get("id") != id:
             return
         used = self._use_by_others(before)
         with self._lock:
@@ -332,10 +341,6 @@ class CloudflareTokens:
 def create(settings: JsonMap, surroundings: Surroundings) -> CloudflareTokens:
     """The factory behind the entry point ``cloudflare``."""
     return CloudflareTokens(Settings.model_validate(settings), surroundings)
-
-
-def _end_of(token: Mapping[str, Any]) -> datetime | None:
-    return time_of(token.get("expires_on"))
 
 
 def _digest(value: str) -> str:

@@ -1,6 +1,7 @@
 """Trying a value at Cloudflare: what it is by its looks, and what the API says of it where tokens of its kind are verified.
 
-An account's token is called invalid where a user's are verified, and the other way round. That is no refusal.
+An account's token is called invalid where a user's are verified, and the other way round. That is no refusal: it is asked for
+where it belongs, so that whatever a destination holds can be taken over.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from rotatord.cloudflare_client import Calls, Family
+from rotatord.cloudflare_client import Family
 from rotatord.cloudflare_errors import Answer, error_of, verdict_of
 from rotatord.cloudflare_formats import recognise
 from rotatord.cloudflare_scope import time_of
@@ -21,38 +22,30 @@ Send = Callable[[str, str], Answer]  # a GET of this path, with this token
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """For tokens of one family. ``account``: the configured one, also where tokens of a user are made; "" for none."""
+    """Tries values, first among the tokens of one family. ``account``: the configured one; "" for none."""
 
     family: Family
     account: str = ""
 
-    def by_looks(self, value: str) -> ProbeAnswer | None:
-        """What a value's looks alone say, where that is enough."""
+    def ask(self, value: str, send: Send) -> tuple[ProbeAnswer, Family]:
+        """What Cloudflare says of a value, and whose token it is; the ref is the token's bare id."""
         if not value.isascii() or not value.isprintable() or " " in value:
-            return RefusedVerdict("this cannot be a token of Cloudflare's")
-        kind = recognise(value).kind
-        if kind in {"user", "account"} and kind != self.family.kind:
-            return self._of_others(kind)
-        return None
+            return RefusedVerdict("this cannot be a token of Cloudflare's"), self.family
+        families = self._families(recognise(value).kind)
+        if not families:
+            return Inconclusive("it is an account's token: only an issuer with its account_id can tell"), self.family
+        answers = []
+        for family in families:
+            answer = _at(family, value, send)
+            if isinstance(answer, Accepted):
+                return answer, family
+            answers.append((answer, family))
+        return next((each for each in answers if isinstance(each[0], Inconclusive)), answers[0])
 
-    def ask(self, calls: Calls, value: str, send: Send | None) -> ProbeAnswer:
-        """What Cloudflare says of it; the ref is the token's bare id. ``send``: how to ask, if not directly."""
-        direct: Send = lambda path, token: calls.send("GET", path, token=token)  # noqa: E731
-        answer = _at(self.family, value, send or direct)
-        if isinstance(answer, RefusedVerdict) and recognise(value).kind == "token":  # an old form, which tells no kind
-            for other in self._others():
-                if isinstance(_at(other, value, send or direct), Accepted):
-                    return self._of_others(other.kind)
-        return answer
-
-    def _others(self) -> list[Family]:
-        if self.family.account is not None:
-            return [Family()]
-        return [Family(self.account)] if self.account else []
-
-    def _of_others(self, kind: str) -> Inconclusive:
-        whose = "an account's" if kind == "account" else "a user's"
-        return Inconclusive(f"it is {whose} token, which says nothing among those of {self.family}: another issuer is for it")
+    def _families(self, kind: str) -> list[Family]:
+        """Where it may be known. An old value does not say of which kind it is."""
+        all_of_them = dict.fromkeys((self.family, Family(), *([Family(self.account)] if self.account else [])))
+        return [family for family in all_of_them if kind not in {"user", "account"} or family.kind == kind]
 
 
 def _at(family: Family, value: str, send: Send) -> ProbeAnswer:

@@ -115,7 +115,7 @@ def test_through_a_proxy_inside_its_addresses_it_is_proven(cloudflare: FakeCloud
         there = issuer_of(cloudflare, vantage={"proxy": f"http://127.0.0.1:{port}"})
         made = minted(there)
         here = issuer_of(cloudflare)
-        here._ids = there._ids  # it, too, has seen it being made
+        here._refs = there._refs  # it, too, has seen it being made
         assert isinstance(here.probe(made.fields, {"scope": SCOPE}), Inconclusive)
         assert there.probe(made.fields, {"scope": SCOPE}) == Accepted(scope=SCOPE, ref=made.ref)
 
