@@ -19,7 +19,7 @@ from rotatord.configuration.credentials import Builder, located
 from rotatord.configuration.document import Document
 from rotatord.configuration.findings import Findings
 from rotatord.configuration.head import Head, check_plugins, documents, files_at, read_head, read_policies
-from rotatord.configuration.schema import CREDENTIALS, LimitsSection, LogSection, WebhookSection
+from rotatord.configuration.schema import CREDENTIALS, DeadmanSection, LimitsSection, LogSection, WebhookSection
 from rotatord.errors import ConfigError
 from rotatord.model import Policy, Spec, digest_of
 from rotatord.own import Ownership
@@ -48,6 +48,7 @@ class Configuration:
     policies: dict[str, Policy]
     api: ApiSettings = field(default_factory=ApiSettings)
     notices: tuple[WebhookSection, ...] = ()
+    deadman: DeadmanSection | None = None
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
     database: dict[str, str] | None = None  # a reference to its URL, or the URL; None: a file in the state directory
@@ -206,6 +207,7 @@ def _configuration(
         policies=head.policies,
         api=over.api(section.api),
         notices=tuple(section.notices),
+        deadman=section.deadman,
         limits=section.limits,
         log=over.log(section.log),
         database=reference_of(over.database_url) or section.database.url,

@@ -15,6 +15,7 @@ from rotatord import __version__, apply, identity, pauses, react
 from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
 from rotatord.api.service import Finding
+from rotatord.beat import Beat
 from rotatord.budget import Budgets
 from rotatord.chores import Aside, Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
@@ -34,11 +35,12 @@ from rotatord.ourselves import NAMES as OWN_NAMES
 from rotatord.ourselves import Ourselves, names_of
 from rotatord.own_life import OwnLives
 from rotatord.ports import Amendment, Journal, Metered, Serves
+from rotatord.pulse import Pulse, signal_of
 from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
 from rotatord.settings import Settings
 from rotatord.sweep import Sweep
-from rotatord.telemetry import EXPIRY_SERIES, Telemetry, logger
+from rotatord.telemetry import Telemetry, logger
 from rotatord.watchdog import Watchdog
 
 KEEP_EVENTS = timedelta(days=396)  # 13 months
@@ -106,6 +108,7 @@ class Daemon:
             trials=self.ourselves.trials,
         )
         self.ourselves.bind(context)
+        self.ourselves.hurry = Aside("own credentials", self.ourselves.look_at_all, self._log)
         hands = Hands(self.journal, self.clock, self.telemetry, spend=self.budgets.spend, sent=self._sent, heard=self._heard)
         self.engine = Engine(
             self.journal,
@@ -288,6 +291,7 @@ class Daemon:
         self._seen = fresh.stamp
         self.budgets.set(limits_of(fresh, self._quotas(fresh)))
         self.notices.receivers = self._receivers(fresh)
+        self.pulse.signal = signal_of(fresh.deadman, self._secret)
 
     def _swap(self, configuration: Configuration) -> None:
         """Plugins of this configuration from now on; those replaced are closed when what is at work with them has ended."""
@@ -315,6 +319,9 @@ class Daemon:
 
     def _chores(self) -> list[Chore]:
         self.notices = Notices(self.journal, self.clock, self.ids, self.installation, self._receivers(self.configuration))
+        self.beat = Beat(self.journal, self.clock, self.telemetry)
+        self.pulse = Pulse(self.journal, self.clock, self.engine, self.replicas, self.telemetry)
+        self.pulse.signal = signal_of(self.configuration.deadman, self._secret)
 
         def once(name: str, seconds: int, do: Callable[[], object]) -> Chore:  # by one of all daemons
             return Chore(name, seconds, self.replicas.once(name, seconds, do))
@@ -327,16 +334,17 @@ class Daemon:
             once("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
             once("watchdog", 60, self._watch),
             once("own lives", 60, Aside("own lives", self.own_lives.look, self._log)),
-            Chore("own credentials", 5, Aside("own credentials", self.ourselves.look_at_all, self._log)),
+            Chore("own credentials", 5, self.ourselves.hurry),
             once("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
+            Chore("pulse", 5, Aside("pulse", self.pulse.look, self._log)),
         ]
 
-    def _receivers(self, configuration: Configuration) -> tuple[Receiver, ...]:
-        def secret(reference: JsonMap) -> str:  # of the registry in force when it is asked
-            return self.plugins.registry.secret(reference)
+    def _secret(self, reference: JsonMap) -> str:
+        return self.plugins.registry.secret(reference)  # of the registry in force when it is asked
 
-        return receivers(configuration.notices, secret)
+    def _receivers(self, configuration: Configuration) -> tuple[Receiver, ...]:
+        return receivers(configuration.notices, self._secret)
 
     def _reload_if_changed(self) -> None:
         seen = stamp(self._path)
@@ -368,12 +376,7 @@ class Daemon:
         self.telemetry.counts(Watchdog(self.journal, self.clock, self.ids).look())
 
     def _beat(self) -> None:
-        counts = self.journal.counts(self.clock.now())
-        self.telemetry.counts(counts)
-        if counts.get("credentials", 0) <= EXPIRY_SERIES:  # beyond that the journal is not read for a metric
-            records = self.journal.records(limit=EXPIRY_SERIES)
-            ends = {(r.name, r.spec.issuer): r.current.expires_at for r in records if r.current and r.current.expires_at}
-            self.telemetry.expiries({key: end for key, end in ends.items() if end is not None})
+        self.beat.look()
         self._log("heartbeat", journal=self.engine.journal_away or "fine", work=self.engine.stands_back or "fine")
 
     # --- what the API asks -----------------------------------------------------------------------------------------

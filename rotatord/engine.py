@@ -71,7 +71,7 @@ class Engine:
         self._at_work: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._loop: threading.Thread | None = None
-        self.turned_at = ctx.clock.monotonic()
+        self.turned_at = self.progressed_at = ctx.clock.monotonic()
         self._claimed_at = ctx.now()
         self.journal_away = ""
         self._rest_until = ctx.clock.monotonic()
@@ -191,6 +191,7 @@ class Engine:
             leases += self._journal.claim(
                 self._claimed_at, free - len(leases), full=self._budgets.full(), most=self._budgets.most
             )
+        self.progressed_at = self._ctx.clock.monotonic()
         return sum(self._submit(lease) for lease in leases)
 
     def _own(self, most: int) -> list[Lease]:
@@ -237,6 +238,7 @@ class Engine:
             self.hands.leased.forget(lease)
 
     def _ended(self, future: Future[None], issuer: str) -> None:
+        self.progressed_at = self._ctx.clock.monotonic()
         self._budgets.end(issuer)
         with self._lock:
             self._at_work.discard(future)

@@ -161,6 +161,13 @@ class Telemetry:
         )
         self._nearest = Gauge("rotatord_nearest_expiry_timestamp_seconds", "The nearest expiry of all.", registry=registry)
         self._expiring: set[tuple[str, str]] = set()
+        self._endangered = Gauge(
+            "rotatord_endangered", "Credentials whose version will expire before it is replaced.", registry=registry
+        )
+        self._progress = Gauge(
+            "rotatord_last_progress_timestamp_seconds", "When this daemon last saw that work gets on.", registry=registry
+        )
+        self._signals = Counter("rotatord_deadman_signal", "Dead man's signals.", ["outcome"], registry=registry)
         # Finding a series by its labels costs more than counting in it, and a rotation counts a hundred times.
         self._phase = cache(self._phases.labels)
         self._call = cache(self._calls.labels)
@@ -204,6 +211,18 @@ class Telemetry:
             self._expiry.labels(*labels).set(end.timestamp())
         self._expiring = set(shown)
         self._nearest.set(min((end.timestamp() for end in shown.values()), default=float("inf")))
+
+    def endangered(self, count: int) -> None:
+        """So many will expire if nothing changes."""
+        self._endangered.set(count)
+
+    def progressed(self, now: datetime) -> None:
+        """Work gets on."""
+        self._progress.set(now.timestamp())
+
+    def signalled(self, outcome: str) -> None:
+        """A dead man's signal was sent: ok, failed, or withheld where it says that nothing gets on."""
+        self._signals.labels(outcome).inc()
 
     def render(self) -> bytes:
         """The exposition format, for /metrics."""

@@ -22,6 +22,7 @@ from rotatord.views import waiting
 
 PAUSE_SEEN = "pause_seen"  # fact: which pause was seen first when, and what was told of it last
 TOLD = "overdue_told"
+LOOKED = "watchdog_at"  # fact: when it last looked to the end
 DAY = timedelta(hours=24)  # a pause that goes on is told of after each
 SOON = timedelta(hours=1)  # before its end it is told of too, or at half of its length where it is shorter
 AT_ONCE = 1000  # late rotations that are told of in one look
@@ -48,6 +49,7 @@ class Watchdog:
             self._journal.set_fact(TOLD, "yes" if overdue else None)
         self._late()
         self._pause()
+        self._journal.set_fact(LOOKED, self._clock.now().isoformat())
         return dict(counts)
 
     def _late(self) -> None:

@@ -24,6 +24,7 @@ from rotatord.configuration.values import (
     if_still_used,
     length_or_percent,
     local_reference,
+    signal_url,
     tokens,
 )
 from rotatord.http import OutgoingSettings
@@ -241,6 +242,31 @@ class WebhookSection(OutgoingSettings):
     )
 
 
+class DeadmanSection(OutgoingSettings):
+    """A signal that is sent for as long as work gets on, to whoever raises an alarm when it stops."""
+
+    url: Annotated[dict[str, str], BeforeValidator(signal_url)] = Field(
+        description="where it is sent: an address, or a reference to one, as an address that is all it takes is a secret",
+        examples=[{"file": "/run/secrets/deadman-url"}],
+    )
+    every: Positive = Field(default=timedelta(minutes=1), description="how often; 10s to 1h")
+    method: Literal["get", "head", "post", "put"] = Field(
+        default="get", description="how; post and put send the metric of the last progress as their body"
+    )
+    failure: str | None = Field(
+        default=None,
+        pattern=r"^/[\w./-]*$",
+        description="put behind the path of the address to say that nothing gets on; nothing is sent then where not given",
+        examples=["/fail"],
+    )
+
+    @model_validator(mode="after")
+    def _often_enough(self) -> DeadmanSection:
+        if not timedelta(seconds=10) <= self.every <= timedelta(hours=1):
+            raise ValueError("every should lie between 10s and 1h")
+        return self
+
+
 class IssuerLimitSection(Section):
     """The budget of one issuer."""
 
@@ -314,6 +340,7 @@ class HeadSection(Section):
         default=ApiSettings(), description="where the API listens and who may use it"
     )
     notices: list[WebhookSection] = Field(default=[], description="who is told of what needs a person")
+    deadman: DeadmanSection | None = Field(default=None, description="who is told that all is well, and alarms when that stops")
     limits: LimitsSection = Field(default=LimitsSection(), description="what the daemon may use")
     log: LogSection = Field(default=LogSection(), description="what it writes")
     credentials: list[Any] = Field(default=[], description="what is managed")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord import durations, references
+from rotatord.http import check_url
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$"
 
@@ -85,6 +86,11 @@ def database_url(value: Any) -> Any:
     if parts.password is not None or "password=" in parts.query:
         raise ValueError("a URL that holds a password is given by reference: {file: path} or {env: NAME}")
     return {"url": value}
+
+
+def signal_url(value: Any) -> Any:
+    """A reference, or the address itself."""
+    return {"url": check_url(value)} if isinstance(value, str) else reference(value)
 
 
 def local_reference(value: Any) -> Any:

@@ -20,6 +20,7 @@ from rotatord.model import Asked, Debt, Notice, Record, Standing
 from rotatord.ports import Amendment
 from rotatord.replicas import IN_LINE
 from rotatord.testing.clock import SeededIds, VirtualClock
+from rotatord.testing.loopback import Loopback
 
 ISSUER = "{type: builtin, permissions: [read]}"
 HEAD = """
@@ -429,3 +430,24 @@ def test_a_daemon_that_could_not_start_is_stopped_cleanly(files: Files) -> None:
         assert daemon.stop()
     with daemon_of(files) as daemon:
         assert names(daemon) == ["a"]
+
+
+def test_the_dead_mans_signal_is_sent_by_a_daemon_that_works(files: Files) -> None:
+    """As configured; another address, and none at all, after a reload."""
+    with Loopback() as inbox:
+        files.write("a", head=f"deadman: {{url: '{inbox.url}/first', allow_private: true}}")
+        clock = VirtualClock()
+        with daemon_of(files, clock) as daemon:
+            daemon._watch()
+            daemon.pulse.look()
+            assert [asked.path for asked in inbox.asked] == ["/first"]
+            files.write("a", head=f"deadman: {{url: '{inbox.url}/second', allow_private: true, every: 30s}}")
+            assert not daemon.reload()
+            clock.advance(60.0)
+            daemon.pulse.look()
+            assert [asked.path for asked in inbox.asked] == ["/first", "/second"]
+            files.write("a")
+            assert not daemon.reload()
+            clock.advance(60.0)
+            daemon.pulse.look()
+            assert len(inbox.asked) == 2

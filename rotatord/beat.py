@@ -1,0 +1,48 @@
+"""The figures that are looked up now and then: counts, expiries, and what will expire if nothing changes."""
+
+from __future__ import annotations
+
+from rotatord import policy
+from rotatord.clock import Clock
+from rotatord.model import Record
+from rotatord.pauses import live
+from rotatord.ports import Journal
+from rotatord.telemetry import EXPIRY_SERIES, Telemetry
+
+PAGE = 200  # credentials that are judged in one beat; the rest follows in the next ones
+
+
+class Beat:
+    """One daemon's. However many credentials there are, a beat costs the same."""
+
+    def __init__(self, journal: Journal, clock: Clock, telemetry: Telemetry) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._telemetry = telemetry
+        self._pauses = live(journal, clock.now)
+        self._after = ""
+        self._endangered: set[str] = set()
+
+    def look(self) -> None:
+        counts = self._journal.counts(self._clock.now())
+        self._telemetry.counts(counts)
+        if counts.get("credentials", 0) <= EXPIRY_SERIES:  # beyond that the journal is not read for a metric
+            records = self._journal.records(limit=EXPIRY_SERIES)
+            ends = {(r.name, r.spec.issuer): r.current.expires_at for r in records if r.current and r.current.expires_at}
+            self._telemetry.expiries({key: end for key, end in ends.items() if end is not None})
+        self._judge()
+
+    def _judge(self) -> None:
+        """The next ones by name, and again those that were endangered when they were judged last."""
+        page = self._journal.records(after=self._after, limit=PAGE)
+        self._after = page[-1].name if len(page) == PAGE else ""
+        judged = {record.name: record for record in page}
+        for name in sorted(self._endangered - judged.keys())[:PAGE]:
+            record = self._journal.get(name)
+            if record is not None:
+                judged[name] = record
+        self._endangered = (self._endangered - judged.keys()) | {n for n, r in judged.items() if self._in_danger(r)}
+        self._telemetry.endangered(len(self._endangered))
+
+    def _in_danger(self, record: Record) -> bool:
+        return bool(policy.due(record, self._clock.now(), freeze=self._pauses()).endangered)
