@@ -56,8 +56,11 @@ def set_scope(
 def _tell(
     ctx: Context, record: Record, name: str, parameters: JsonMap, scopes: principals.Scopes, loose: Instant | None
 ) -> Generator[Op, Any, Record]:
-    """Commit the intent."""
+    """Commit the intent; of one that is tried again the log has told."""
     asked = Grant(issuer=name, parameters=parameters, scopes=scopes, asked=ctx.instant(), loose=loose)
+    before = principals.grant_of(record, name, parameters)
+    if before is not None and before.open and before.scopes == scopes:
+        return (yield from commit(_with(record, asked)))
     event = ctx.event(record, "set_scope", "intended", record.current, scopes=list(scopes))
     return (yield from commit(_with(record, asked), event))
 

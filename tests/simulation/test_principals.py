@@ -111,7 +111,8 @@ class _Stubborn(PrincipalIssuer):
 
 
 def test_a_principal_that_cannot_be_narrowed_is_announced() -> None:
-    """It may do more than anybody asked for: a person hears of that, and it is tried on."""
+    """It may do more than anybody asked for: a person hears of that, and it is tried on; the log tells of what has changed,
+    not of every try."""
     world = World(5)
     spec = _on_principal(world, _Stubborn)
     sim = Simulator(world)
@@ -126,10 +127,13 @@ def test_a_principal_that_cannot_be_narrowed_is_announced() -> None:
         sim, lambda record: record.generation > generation and record.rotation is not None and record.rotation.new is not None
     )
     issuer.denies = True
+    before = len(sim.journal.replay(NAME))
     until(sim, lambda record: record.rotation is None and not record.ledger)
     sim.run(900.0)
     (notice,) = sim.journal.notices(world.clock.now(), 10)
     assert "may do more than its versions need: we may not take that away" in notice.text
+    told = [(event.action, event.outcome) for event in sim.journal.replay(NAME)][before:]
+    assert [one for one in told if one[0] in {"set_scope", "rescope"}] == [("set_scope", "intended"), ("rescope", "failed")]
     issuer.denies = False
     until(sim, lambda record: record.trouble is None)
     assert issuer.held({}) == {"may": ["read"]}
