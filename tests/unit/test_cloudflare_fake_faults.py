@@ -423,7 +423,7 @@ def test_whatever_is_asked_is_answered_in_an_envelope(operation: Any, body: Any,
     fake = FakeCloudflare(seed=6, clock=VirtualClock())
     path = operation.path
     known = {"account": fake.account_id, "zone": fake.zones["example.com"], "token": fake.parent_token().id}
-    for name in ("account", "zone", "token", "member", "membership", "record", "client", "script", "bucket"):
+    for name in ("account", "zone", "token", "member", "membership", "record", "client", "script", "bucket", "object"):
         path = path.replace(f"{{{name}}}", known.get(name, "0" * 32))
     for headers in (fake.global_key.headers, {"authorization": f"Bearer {fake.parent_token('DNS Write').value}"}):
         answer = fake.ask(operation.method, path, body=body, query=query, headers=headers)

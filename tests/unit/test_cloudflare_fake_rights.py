@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import pytest
@@ -118,6 +119,19 @@ def test_a_bucket_is_not_another(fake: FakeCloudflare) -> None:
     assert fake.ask("GET", f"{base}/nowhere/objects", token=token).codes == [10006]
     fake.account.stores = False
     assert fake.ask("GET", base, token=fake.token("Workers R2 Storage Read")).codes == [10042]
+
+
+def test_a_token_is_a_pair_of_keys_for_storage(fake: FakeCloudflare) -> None:
+    """Its id, and the SHA-256 of its value; reading is not writing, and a rolled value is another."""
+    reader, writer = (fake.token(f"Workers R2 Storage Bucket Item {verb}") for verb in ("Read", "Write"))
+    for token, writes in ((reader, False), (writer, True)):
+        secret = hashlib.sha256(token.value.encode()).hexdigest()
+        assert [fake.s3(token.id, secret, "assets", write=write) for write in (False, True)] == [True, writes]
+        assert not fake.s3(token.id, secret, "nowhere")
+        assert not fake.s3(token.id, "0" * 64, "assets")
+        assert not fake.s3("0" * 32, secret, "assets")
+        fake.ask("PUT", f"/accounts/{fake.account_id}/tokens/{token.id}/value", headers=fake.global_key.headers, body={})
+        assert not fake.s3(token.id, secret, "assets")
 
 
 def test_users_things_are_not_for_accounts(fake: FakeCloudflare) -> None:

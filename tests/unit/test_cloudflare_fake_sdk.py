@@ -215,6 +215,7 @@ def workers_and_storage(stage: Stage) -> None:
     assert client.r2.buckets.get("logs", account_id=stage.id).jurisdiction == "default"
     assert client.r2.buckets.list(account_id=stage.id, cf_r2_jurisdiction="eu").buckets == []
     assert client.get(f"/accounts/{stage.id}/r2/buckets/assets/objects", cast_to=object)
+    assert client.put(f"/accounts/{stage.id}/r2/buckets/assets/objects/key", cast_to=object)
 
 
 def audit_log(stage: Stage) -> None:
@@ -246,7 +247,7 @@ PARTS: dict[Callable[[Stage], None], set[str]] = {
     records_and_caches: operations("dns.records", "list create get delete") | {"cache.purge", "page_rules.list", "graphql"},
     workers_and_storage: operations("workers.scripts", "list update delete")
     | operations("r2.buckets", "list create get")
-    | {"r2.objects.list"},
+    | operations("r2.objects", "list update"),
     audit_log: {"accounts.logs.audit.list"},
 }
 

@@ -129,7 +129,7 @@ def find(operations: Sequence[Operation], method: str, path: str) -> tuple[Opera
         raise refused("wrong method", method=method)
     operation, params = found[0]
     for name, value in params.items():
-        fits = _NAME if name in ("script", "bucket", "client") else _ID
+        fits = _NAME if name in ("script", "bucket", "client", "object") else _ID
         if not fits.fullmatch(value):
             raise refused("no route", path=path)
     return operation, params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -145,6 +146,17 @@ class FakeCloudflare:
         reply, fault = self.answer(Wire(method, asked, sent, b"" if body is None else json.dumps(body).encode()))
         heard = _heard(reply, fault)
         return Answered(heard.status, json.loads(heard.body), heard.headers)
+
+    def s3(self, access_key_id: str, secret_access_key: str, bucket: str, *, write: bool = False) -> bool:
+        """Whether R2's S3 interface lets this pair in: the id of a token, and the SHA-256 of its value."""
+        token = self.estate.tokens.get(access_key_id)
+        values = [] if token is None else [value.text for value in token.values]
+        text = next((one for one in values if hashlib.sha256(one.encode()).hexdigest() == secret_access_key), None)
+        if text is None:
+            return False
+        base = f"/accounts/{self.account_id}/r2/buckets/{bucket}/objects"
+        asked = self.ask("PUT", f"{base}/probe", token=text) if write else self.ask("GET", base, token=text)
+        return asked.status == 200
 
     # -- what there is --
 

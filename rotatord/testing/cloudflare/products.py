@@ -212,6 +212,14 @@ def objects(ask: Ask) -> list[Json]:
     return []
 
 
+def put_object(ask: Ask) -> Json:
+    account = _storage(ask)
+    key = _one_bucket(ask, account)
+    if not ask.caller.may(_R2_WRITE, rights.of_account(account)):
+        ask.need(_ITEM_WRITE, rights.of_bucket(account, *key))
+    return {"key": ask.params["object"], "size": str(len(ask.wire.body))}
+
+
 def _one_bucket(ask: Ask, account: Account) -> tuple[str, str]:
     key = (_jurisdiction(ask), ask.params["bucket"])
     if key not in account.buckets:
@@ -247,4 +255,5 @@ OPERATIONS = (
     Operation("r2.buckets.create", "POST", _BUCKETS, add_bucket, "platform"),
     Operation("r2.buckets.get", "GET", _BUCKETS + "/{bucket}", bucket, "platform"),
     Operation("r2.objects.list", "GET", _BUCKETS + "/{bucket}/objects", objects, "platform"),
+    Operation("r2.objects.update", "PUT", _BUCKETS + "/{bucket}/objects/{object}", put_object, "platform"),
 )
