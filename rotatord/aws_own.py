@@ -26,6 +26,10 @@ class OwnAws:
         key = self._aws.settings.access_key
         if key is None:
             return []  # none of our references leads to it
+        with self._aws.calling():
+            return self._tried(secret)
+
+    def _tried(self, secret: Secrets) -> list[str]:
         fields = _fields(self._aws, secret)
         who = who_is(self._aws, fields, AGREEING_ANSWERS)
         if isinstance(who, Inconclusive):

@@ -33,7 +33,7 @@ class Aside:
         self._log = log
         self._thread: threading.Thread | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, *_: object) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()

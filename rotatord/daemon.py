@@ -334,7 +334,7 @@ class Daemon:
             once("sweep", 300, lambda: self.sweep.look(sorted(self.configuration.issuers), self.plugins)),
             once("watchdog", 60, self._watch),
             once("own lives", 60, Aside("own lives", self.own_lives.look, self._log)),
-            Chore("own credentials", 5, self.ourselves.hurry),
+            Chore("own credentials", 5, lambda: self.ourselves.hurry("")),
             once("prune", 3600, lambda: self.journal.prune(self.clock.now() - KEEP_EVENTS, PRUNE_AT_ONCE)),
             Chore("heartbeat", 30, self._beat),
             Chore("pulse", 5, Aside("pulse", self.pulse.look, self._log)),

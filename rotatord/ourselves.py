@@ -27,7 +27,7 @@ from rotatord.secret import Secret
 
 NAMES = "own_names"  # fact: the credentials that are our own
 USED = "own_used"  # fact: what each daemon showed
-LEAST_SECONDS = 10.0
+ANSWER_SECONDS = 5.0  # it only looks into the journal
 MOST_RECORDS, MOST_NEEDS = 5000, 200  # of what depends on a credential of ours so much is asked
 _PUBLISHED = {State.PUBLISHED, State.RELOADED, State.VERIFIED}
 
@@ -54,13 +54,13 @@ class Ourselves:
         self._looking = threading.Lock()
         self._ctx: Context | None = None
         self._names: Sequence[str] = ()
-        self.timeout = LEAST_SECONDS
+        self.timeout = ANSWER_SECONDS
+        self.hurry: Callable[[str], object] = self.look  # a daemon does that aside: it may last
 
     def bind(self, ctx: Context) -> None:
         """By this it is known what a slot holds."""
         self._ctx = ctx
         self._names = self.names()
-        self.timeout = self._longest()
 
     # --- the port --------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ class Ourselves:
         """Nobody needs to be told: references are read at each use, and every daemon looks by itself."""
 
     def instances(self, published: Published) -> Sequence[Instance]:
-        self.look(published.credential)
+        self.hurry(published.credential)
         record = self._journal.get(published.credential)
         if record is None:
             return []
@@ -93,7 +93,7 @@ class Ourselves:
         for owner in spec.own_of:
             plugin = plugin_of(registry, owner)
             if isinstance(plugin, Empowered):
-                found.append(Call("own.works_with", partial(self._tried, plugin, owner, secret), 2 * plugin.timeout))
+                found.append(Call("own.works_with", partial(self._tried, plugin, owner, secret), plugin.timeout))
         return found
 
     def _tried(self, plugin: Empowered, owner: str, secret: Secrets) -> list[str]:
@@ -116,7 +116,6 @@ class Ourselves:
 
     def look_at_all(self) -> None:
         """Take up whatever is new; never raises but JournalUnavailable. For a thread of its own."""
-        self.timeout = self._longest()  # the configuration may be another by now
         self._names = self.names()
         for name in self._names:
             try:
@@ -141,12 +140,6 @@ class Ourselves:
                 if seen.version != version.label:
                     self._shown[key] = self._used(record, version, owner, seen)
             self._tell()
-
-    def _longest(self) -> float:
-        """Of a look at one credential: its home is read, and each who is spoken to with it is asked three times at most."""
-        registry = self._plugins.registry
-        owners = {each.owner for each in registry.ownership.references}
-        return LEAST_SECONDS + sum(3 * plugin_of(registry, owner).timeout for owner in owners)
 
     def _used(self, record: Record, version: Version, owner: str, seen: Shown) -> Shown:
         spec, registry, ctx = _spec(record), self._plugins.registry, self._ctx
