@@ -24,6 +24,9 @@ def main() -> None:
     )
     reader.add_argument("--zone", action="append", help="a zone of the account, again for another (default: example.com)")
     reader.add_argument("--owner", choices=("account", "user"), default="account", help="whose the first token is")
+    reader.add_argument(
+        "--permission", action="append", default=[], help="what the first token may do beside making tokens and reading zones"
+    )
     chosen = reader.parse_args()
     fake = FakeCloudflare(
         seed=chosen.seed,
@@ -31,7 +34,7 @@ def main() -> None:
         lags=AT_ONCE if chosen.spread == "at-once" else LIKE_CLOUDFLARE,
         zones=chosen.zone or ("example.com",),
     )
-    parent = fake.parent_token("Zone Read", owner=chosen.owner)
+    parent = fake.parent_token("Zone Read", *chosen.permission, owner=chosen.owner)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -80,7 +80,16 @@ _STORM: tuple[Fault, ...] = (
     CutOff(),
     throttled(30),
 )
-_DRIZZLE: tuple[Fault, ...] = (Refuse("internal"), Refuse("unavailable"), Dropped(), Garbled(), CutOff(), throttled(30))
+_DRIZZLE: tuple[Fault, ...] = (
+    Refuse("internal"),
+    Refuse("unavailable"),
+    Dropped(),
+    Garbled(),
+    CutOff(),
+    HalfPage(),
+    Repeats(),
+    throttled(30),
+)
 
 
 @dataclass
