@@ -22,6 +22,7 @@ from backends.aws_secret import Seen, version_id
 from backends.aws_secret_slots import Slots
 from rotatord.aws_client import Aws, AwsSettings, partition_of
 from rotatord.aws_own import OwnAws
+from rotatord.aws_slots import SlotNames, Tags, tags_of
 from rotatord.document import MARKER_KEY, Stamp, check_keys, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound
 from rotatord.mistakes import sentences
@@ -33,31 +34,16 @@ from rotatord.secret import Secret
 CLEARED = "{}"  # what a retired secret holds
 LONGEST_NAME = 400  # of AWS's 512: the slots' names are longer
 CROWDED = 90  # versions within a day, of the 100 that AWS keeps and the few more that it allows
-_OURS = "rotatord:"  # the start of our tags' keys
 
 
 class Settings(AwsSettings):
     """Settings of a backend of type ``aws_secrets_manager``."""
 
-    slots: str = "rotatord/{name}/{slot}"  # where pending and previous lie, and the stamps of plain secrets
+    slots: SlotNames = "rotatord/{name}/{slot}"  # where pending and previous lie, and the stamps of plain secrets
     kms_key_id: str | None = None  # of secrets that we make
-    tags: dict[str, str] = Field(default_factory=dict)  # likewise
+    tags: Tags = Field(default_factory=dict)  # likewise
     replica_regions: tuple[str, ...] = ()
     rotation_function: str | None = None  # the ARN of our own rotation function, which may be set on the secrets
-
-    @field_validator("slots")
-    @classmethod
-    def _names_both(cls, value: str) -> str:
-        if value.count("{name}") != 1 or value.count("{slot}") != 1:
-            raise ValueError("slots needs {name} and {slot}, once each")
-        return value
-
-    @field_validator("tags")
-    @classmethod
-    def _are_theirs(cls, value: dict[str, str]) -> dict[str, str]:
-        if any(key.startswith(("aws:", _OURS)) for key in value):
-            raise ValueError(f"tags may not begin with aws: or {_OURS}")
-        return value
 
 
 class Address(BaseModel):
@@ -218,8 +204,7 @@ class AwsSecrets(OwnAws):
 
     def _making(self, credential: str | None) -> JsonMap:
         """What a secret of ours is made with."""
-        ours = {f"{_OURS}installation": self._installation} | ({f"{_OURS}credential": credential} if credential else {})
-        tags = [{"Key": key, "Value": value} for key, value in {**self._settings.tags, **ours}.items()]
+        tags = tags_of(self._installation, credential or "", self._settings.tags)
         key = {"KmsKeyId": self._settings.kms_key_id} if self._settings.kms_key_id else {}
         return {"Tags": tags, **key}
 

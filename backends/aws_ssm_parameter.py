@@ -24,6 +24,7 @@ from backends import aws_ssm_register
 from backends.aws_ssm_register import SERVICE, Entry, Register
 from rotatord.aws_client import Aws, AwsSettings, partition_of
 from rotatord.aws_own import OwnAws
+from rotatord.aws_slots import SlotNames, Tags, tags_of
 from rotatord.document import Stamp, check_keys, content_digest, from_document, read_stamp, to_document, write_stamp
 from rotatord.errors import Conflict, Denied, Invalid, NotFound, Retryable
 from rotatord.mistakes import sentences
@@ -35,7 +36,6 @@ from rotatord.secret import Secret
 CLEARED = "{}"  # what a retired parameter holds
 LONGEST_NAME = 900  # of AWS's 1011: the registers' names are longer
 LATE = timedelta(minutes=15)  # AWS refuses signatures older than five minutes, by a clock that may differ by as many
-_OURS = "rotatord:"
 _ENCRYPTING = {  # what a tier asks of the key
     "Standard": ("kms:Encrypt",),
     "Advanced": ("kms:GenerateDataKey",),
@@ -46,23 +46,16 @@ _ENCRYPTING = {  # what a tier asks of the key
 class Settings(AwsSettings):
     """Settings of a backend of type ``aws_ssm_parameter``."""
 
-    slots: str = "/rotatord/{name}/{slot}"  # where the registers lie; not below anything that readers list
+    slots: SlotNames = "/rotatord/{name}/{slot}"  # where the registers lie; not below anything that readers list
     kms_key_id: str | None = None
     tier: Literal["Standard", "Advanced", "Intelligent-Tiering"] | None = None
-    tags: dict[str, str] = Field(default_factory=dict)  # of parameters that we make
+    tags: Tags = Field(default_factory=dict)  # of parameters that we make
 
     @field_validator("slots")
     @classmethod
-    def _names_both(cls, value: str) -> str:
-        if value.count("{name}") != 1 or value.count("{slot}") != 1 or not value.startswith("/"):
-            raise ValueError("slots needs a slash at the beginning, {name} and {slot}, once each")
-        return value
-
-    @field_validator("tags")
-    @classmethod
-    def _are_theirs(cls, value: dict[str, str]) -> dict[str, str]:
-        if any(key.startswith(("aws:", _OURS)) for key in value):
-            raise ValueError(f"tags may not begin with aws: or {_OURS}")
+    def _is_a_path(cls, value: str) -> str:
+        if not value.startswith("/"):
+            raise ValueError("needs a slash at the beginning")
         return value
 
 
@@ -302,8 +295,7 @@ class ParameterStore(OwnAws):
 
     def _making(self, credential: str | None) -> JsonMap:
         """What a parameter of ours is made with."""
-        ours = {f"{_OURS}installation": self._installation} | ({f"{_OURS}credential": credential} if credential else {})
-        tags = [{"Key": key, "Value": value} for key, value in {**self._settings.tags, **ours}.items()]
+        tags = tags_of(self._installation, credential or "", self._settings.tags)
         key = {"KeyId": self._settings.kms_key_id} if self._settings.kms_key_id else {}
         tier = {"Tier": self._settings.tier} if self._settings.tier else {}
         return {"Type": "SecureString", "Tags": tags, **key, **tier}
