@@ -76,9 +76,5 @@ def lacking(own: Own, family: Family, catalogue: Catalogue, calls: Calls) -> lis
 def life(own: Own) -> Life:
     """How long it lasts, for whoever watches over that."""
     lasts = own.expires_at - own.issued_at if own.expires_at and own.issued_at else None
-    dangers = []
-    if own.pinned is False:
-        dangers.append("it may be used from any address: whoever finds it can make tokens (pin it to the daemon's)")
-    if own.expires_at is None:
-        dangers.append("it never expires")
-    return Life(place=PLACE, ends_at=own.expires_at, lasts=lasts, danger="; ".join(dangers))
+    everywhere = "it may be used from any address: whoever finds it can make tokens (pin it to the daemon's)"
+    return Life(place=PLACE, ends_at=own.expires_at, lasts=lasts, danger=everywhere if own.pinned is False else "")
