@@ -52,15 +52,9 @@ class Component:
 
     def stop(self, *, kill: bool = False) -> None:
         """End it: asked, then forced. ``kill`` forces at once, also where it is paused."""
-        if self.process is None:
-            return
-        self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(10)
-        self.process = None
+        if self.process is not None:
+            end(self.process, kill=kill)
+            self.process = None
 
     def pause(self) -> None:
         """It hangs: connections stay open, nothing is answered."""
@@ -87,6 +81,16 @@ class Component:
         if self.process is None:
             raise AssertionError(f"{self.name} does not run")
         self.process.send_signal(number)
+
+
+def end(process: subprocess.Popen[bytes], *, kill: bool = False) -> None:
+    """End a server by its own id: asked, then forced; ``kill`` forces at once."""
+    process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
 
 
 def free_port() -> int:
