@@ -54,6 +54,7 @@ from rotatord.secret import Secret
 OUR_PROBE = timedelta(seconds=5)  # Cloudflare tells uses to the second, and its clock is not ours
 REMEMBERED = 20_000
 LONG_UNUSED = timedelta(days=90)
+NEARLY_FULL = 0.9
 Length = Annotated[timedelta, BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)]
 
 
@@ -77,8 +78,8 @@ class Parameters(BaseModel):
 
 
 class CloudflareTokens:
-    """See the module. Has the powers Suspend, LastUsed, Inventory, Preflight and Preview, and what our own token needs to be
-    replaced; thread-safe."""
+    """See the module. Has the powers Suspend, LastUsed, Inventory, Preflight, Preview, Remarks and Metered, and what our own
+    token needs to be replaced; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, api: Cloudflare | None = None) -> None:
         self._settings = settings
@@ -201,6 +202,17 @@ class CloudflareTokens:
         if starts is not None and starts > self._now():
             found.append(f"scope.not_before is {spelled(starts)}: until then no token could be proven to work")
         return found + self._catalogue.resolve(calls, grants_of(scope)).problems
+
+    def remarks(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
+        """Little room, which overlaps will miss, and more than one account."""
+        found = []
+        count = self._tokens(self._api.calls()).count()
+        if count >= NEARLY_FULL * self._family.cap:
+            found.append(f"{self._family} has {count} of {self._family.cap} tokens: each overlap needs one more for a while")
+        words = {word for grant in grants_of(scope) if grant.effect == "allow" for word in grant.resources}
+        if self._family.account is None and words & {"account/*", *([] if self._settings.account_id else ["zone/*"])}:
+            found.append("its scope holds for all accounts that the user is in, those to come too")
+        return found
 
     def preview(self, request: MintRequest) -> JsonMap:
         """The request that would make the token. Read-only."""

@@ -287,10 +287,22 @@ def test_the_51st_token_of_a_user_is_a_conflict_and_told_before() -> None:
         cloudflare.delete(
             next(token.id for token in cloudflare.estate.tokens.values() if token.grant and "somebody" in token.grant.name)
         )
+        (remark,) = issuer.remarks(DNS, {})
+        assert "has 48 of 50 tokens" in remark
         minted(issuer, rotation="rot_3")
         minted(issuer, rotation="rot_4", generation=2)
         with pytest.raises(Retryable, match="1 of them are in their overlap"):
             issuer.preflight(DNS, {})
+
+
+def test_more_than_one_account_is_remarked_on(cloudflare: FakeCloudflare) -> None:
+    """Of a user's tokens everything means all accounts, unless one is configured."""
+    everything: JsonMap = {"permissions": ["DNS Read"], "resources": ["zone/*"]}
+    user = issuer_of(cloudflare, owner="user")
+    assert any("all accounts" in sentence for sentence in user.remarks(everything, {}))
+    assert list(user.remarks(DNS, {})) == []
+    one = issuer_of(cloudflare, owner="user", account_id=cloudflare.account_id, kind="user")
+    assert list(one.remarks(everything, {})) == list(issuer_of(cloudflare).remarks(everything, {})) == []
 
 
 def test_a_token_that_begins_later_cannot_be_proven_now(cloudflare: FakeCloudflare) -> None:
