@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,15 @@ def test_a_reference_to_a_key_of_a_file(tmp_path: Path) -> None:
     assert "hidden" not in str(missing.value) + str(shapeless.value)
     with pytest.raises(Invalid, match="needs a file that ends in"):
         references.resolve({"file": "plain", "key": "token"}, base_dir=str(tmp_path))
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "own-credentials.md"
+BLOCKS = dict(re.findall(r"<!-- own: ([\w-]+) -->\n```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+@pytest.mark.parametrize("name", ["vault-token", "vault-secret-id", "aws-key"])
+def test_the_page_shows_what_is_our_own(tmp_path: Path, name: str) -> None:
+    """Each configuration of the page is fine as it stands, and its credential is found to be ours."""
+    (tmp_path / "rotatord.yaml").write_text(BLOCKS[name])
+    (spec,) = load(tmp_path / "rotatord.yaml").specs.values()
+    assert spec.own_of
