@@ -57,7 +57,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         "issuer",
         "somebody else's key takes the free place",
-        f"{REAL}/test_aws_rotations.py::test_an_orphan_and_a_foreign_key_do_not_get_mixed_up",
+        f"{REAL}/test_aws_rotations.py::test_somebody_elses_key_is_never_touched",
     ),
     (
         "issuer",
@@ -164,6 +164,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("PostgreSQL", "it is restarted", f"{REAL}/test_postgresql_outages.py::test_a_restart"),
     ("PostgreSQL", "it hangs", f"{REAL}/test_postgresql_outages.py::test_a_server_that_hangs"),
     ("PostgreSQL", "the network swallows what is sent", f"{REAL}/test_postgresql_outages.py::test_a_network_that_swallows"),
+    (
+        "PostgreSQL",
+        "a process that shares it crashes, again and again",
+        f"{REAL}/test_postgresql_outages.py::test_crashes_of_a_process",
+    ),
     ("PostgreSQL", "the pool is exhausted", f"{REAL}/test_postgresql_outages.py::test_an_exhausted_pool"),
     ("replica", "kill -9", f"{REAL}/test_replicas.py::test_kill_9_is_followed_within_the_lease"),
     (

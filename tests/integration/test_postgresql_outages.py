@@ -4,10 +4,13 @@ is lost, nothing is done twice, nobody waits for ever, and all goes on at the sa
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -23,6 +26,7 @@ from tests.servers.postgresql import Database, PostgresServer
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"c{number}" for number in range(8)]
 WORKERS = 3  # of each process
 SLICE_SECONDS = 0.5
@@ -86,6 +90,14 @@ class Load:
             self.done += 1
         finally:
             journal.release(lease)
+
+    def told(self, turn: int) -> None:
+        """One commit, and its event's id on standard output once it is acknowledged."""
+        name = NAMES[turn % len(NAMES)]
+        before = len(self.acknowledged[name])
+        self._one(self.journals[0], name)
+        for event in self.acknowledged[name][before:]:
+            print(event, flush=True)
 
     def pace(self) -> float:
         """Commits a second: the median of some slices."""
@@ -250,6 +262,72 @@ def test_one_behind_a_broken_network_holds_up_nobody(database: Database) -> None
         proxy.close()
         cut_off.close()
         other.close()
+
+
+CHILD = """
+import sys
+from tests.integration.test_postgresql_outages import Load, opened
+from rotatord.errors import JournalError
+load = Load(opened(sys.argv[1]))
+for turn in range(1_000_000):
+    try:
+        load.told(turn)
+    except JournalError:
+        pass
+"""
+
+
+class Crashing:
+    """A process of its own over the same journal, killed and begun again; ``acknowledged`` outlives it."""
+
+    def __init__(self, url: str, file: Path) -> None:
+        self._url, self._file = url, file
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def crash(self) -> None:
+        """Killed in the middle of its work: it has done some since it was begun."""
+        before, deadline = len(self.acknowledged()), time.monotonic() + 20
+        while len(self.acknowledged()) < before + 5:
+            assert time.monotonic() < deadline
+            assert self._process.poll() is None
+            threading.Event().wait(0.02)
+        self._process.kill()
+        self._process.wait(10)
+        self._begin()
+
+    def acknowledged(self) -> list[str]:
+        """The ids of what it was told to be stored, as far as it could say so."""
+        return [line for line in self._file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def _begin(self) -> None:
+        with self._file.open("ab") as told:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", CHILD, self._url], stdout=told, stdin=subprocess.DEVNULL, cwd=ROOT
+            )
+
+
+def test_crashes_of_a_process(database: Database, struck: Callable[..., Load], tmp_path: Path) -> None:
+    """One of those that share the journal is killed with -9, five times over, in the middle of its work: what it was told to
+    be stored is stored, nothing is done twice, and the others take over what it held."""
+    ours, theirs = opened(database.url), opened(database.url)
+    (tmp_path / "told").touch()
+    child = Crashing(database.url, tmp_path / "told")
+
+    def crashes() -> None:
+        with child:
+            for _ in range(5):
+                child.crash()
+        stored = {event.id for event in ours.replay(limit=1_000_000)}
+        assert {line.strip() for line in child.acknowledged()} <= stored, "an acknowledged commit is lost"
+
+    struck("", crashes, journals=(ours, theirs))
 
 
 def test_an_exhausted_pool(database: Database, struck: Callable[..., Load]) -> None:
