@@ -126,7 +126,7 @@ def _troubled(fault: Fault, name: str, usual: Fate, parts: tuple[float, float], 
         case Fault.LATE:
             return Fate(fault, limit + part * max(settles - limit, 0.0), limit, id=name)
         case Fault.SLOW:
-            return Fate(fault, limit * other * part, limit * other * 0.99, id=name)
+            return Fate(fault, limit * other * min(part, 0.98), limit * other * 0.99, id=name)  # done before it is heard of
         case Fault.HUNG:
             return Fate(fault, None, limit, id=name)
         case Fault.FROZEN_STARTED if call.issuer and call.effect:  # as late as any call of its may be, and no later

@@ -466,6 +466,8 @@ def judge(fleet: Fleet, specs: list[Spec], run_seed: int = 0) -> list[str]:
         fleet.journal.search()
     if fleet.journal.leaked:
         problems.append("invariant 4: a secret value is in the journal")
+    halts = [event for event in fleet.journal.events if event.action == "rotation.halted"]
+    problems += [f"{event.credential}: {event.evidence['why']}" for event in halts if event.evidence.get("code") == "bug"]
     for ref, issuer in fleet.world.strays.items():
         if not issuer.accepts(ref):
             problems.append(f"invariant 10: {ref} of another installation was ended")
