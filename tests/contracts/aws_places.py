@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
+
+from rotatord.errors import Denied
 from rotatord.model import Destination, JsonMap, Slot
 from rotatord.ports import Backend, BackendPreflight, Surroundings
 from rotatord.rights import AwsRight
 from rotatord.testing.aws import REGION, Credentials, FakeAws, allow
 from rotatord.testing.aws.quotas import RATES, Rate
 from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, later, put
+from rotatord.testing.silent import closed_port, silent_server
 
 ACCOUNT = "123456789012"
 QUICK = {"connect_timeout": 0.5, "read_timeout": 0.5, "timeout": 1.0}
@@ -96,3 +100,37 @@ def unused(fake: FakeAws, rights: Iterable[AwsRight], key: str) -> list[tuple[st
             used = {one.action for one in asked if re.fullmatch(shape, one.resource)}
             left += [(resource, action) for action in right.actions if action not in used]
     return left
+
+
+class Strictly:
+    """What the contracts of AWS's stores ask of the strict AWS: who is denied, who is not reached, and the exact rights.
+    Stands before the contract among the bases of a class."""
+
+    create: ClassVar[Callable[[JsonMap, Surroundings], Any]]
+    extra: ClassVar[JsonMap] = {}
+
+    @pytest.fixture
+    def denied(self, fake: FakeAws) -> Iterator[Backend]:
+        nobody = fake.identity(f"nobody-{len(fake.calls)}", nothing())
+        plugin = self.create(settings(fake.url, **self.extra), surroundings(nobody))
+        yield plugin
+        plugin.close()
+
+    @pytest.fixture
+    def unreachable(self) -> Iterator[Backend]:
+        with closed_port() as port:
+            yield self.create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
+
+    @pytest.fixture
+    def hanging(self) -> Iterator[Backend]:
+        with silent_server() as port:
+            yield self.create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
+
+    def test_rights_are_exact(self, backend: Any, destination: Destination, fake: FakeAws, credentials: Credentials) -> None:
+        """With exactly the rights that are named everything works, and none of them is of no use; nor for reading alone."""
+        walk(backend, destination)
+        assert unused(fake, backend.rights(destination, home=True), credentials.id) == []
+        fake.set_policy(fake.account.user("us"), policy(backend.read_rights(destination)))
+        assert backend.read(destination, Slot.CURRENT).fields == FIRST
+        with pytest.raises(Denied):
+            put(backend, destination, Slot.CURRENT, FIRST)

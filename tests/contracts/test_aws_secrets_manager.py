@@ -13,13 +13,20 @@ import pytest
 
 from backends.aws_secrets_manager import AwsSecrets, create
 from rotatord.document import MARKER_KEY
-from rotatord.errors import Conflict, Denied, Invalid
+from rotatord.errors import Conflict, Invalid
 from rotatord.model import Destination, JsonMap, Slot
 from rotatord.testing.aws import REGION, Credentials, FakeAws, allow
 from rotatord.testing.contracts.backend import BackendContract
 from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, Placing, later, put
-from rotatord.testing.silent import closed_port, silent_server
-from tests.contracts.aws_places import NOBODY, QUICK, nothing, policy, settings, strict_aws, surroundings, unused, walk
+from tests.contracts.aws_places import (
+    NOBODY,
+    Strictly,
+    nothing,
+    policy,
+    settings,
+    strict_aws,
+    surroundings,
+)
 
 
 @pytest.fixture(scope="class")
@@ -50,11 +57,11 @@ def granted(plugin: AwsSecrets, destinations: list[Destination]) -> str:
     return policy(right for place in destinations for right in plugin.rights(place, home=True))
 
 
-class Suite(BackendContract):
+class Suite(Strictly, BackendContract):
     """What the two forms of a secret share."""
 
     plain: ClassVar[bool] = False  # secrets that hold one value are plain text
-    extra: ClassVar[JsonMap] = {}
+    create = staticmethod(create)
 
     @pytest.fixture
     def backend(self, ours: AwsSecrets) -> AwsSecrets:
@@ -100,34 +107,6 @@ class Suite(BackendContract):
         return lambda place: fake.client("secretsmanager").create_secret(
             Name=place.address["name"], SecretString='{"TOKEN": "somebody else\'s"}'
         )
-
-    @pytest.fixture
-    def denied(self, fake: FakeAws) -> Iterator[AwsSecrets]:
-        nobody = fake.identity(f"nobody-{len(fake.calls)}", nothing())
-        plugin = create(settings(fake.url, **self.extra), surroundings(nobody))
-        yield plugin
-        plugin.close()
-
-    @pytest.fixture
-    def unreachable(self) -> Iterator[AwsSecrets]:
-        with closed_port() as port:
-            yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
-
-    @pytest.fixture
-    def hanging(self) -> Iterator[AwsSecrets]:
-        with silent_server() as port:
-            yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
-
-    def test_rights_are_exact(
-        self, backend: AwsSecrets, destination: Destination, fake: FakeAws, credentials: Credentials
-    ) -> None:
-        """With exactly the rights that are named everything works, and none of them is of no use; nor for reading alone."""
-        walk(backend, destination)
-        assert unused(fake, backend.rights(destination, home=True), credentials.id) == []
-        fake.set_policy(fake.account.user("us"), policy(backend.read_rights(destination)))
-        assert backend.read(destination, Slot.CURRENT).fields == FIRST
-        with pytest.raises(Denied):
-            put(backend, destination, Slot.CURRENT, FIRST)
 
 
 class TestSecretsManager(Suite):

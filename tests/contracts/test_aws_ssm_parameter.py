@@ -11,14 +11,21 @@ import pydantic
 import pytest
 
 from backends.aws_ssm_parameter import ParameterStore, create
-from rotatord.errors import Conflict, Denied, Invalid
+from rotatord.errors import Conflict, Invalid
 from rotatord.model import Destination, JsonMap, Slot
 from rotatord.testing.aws import REGION, Credentials, FakeAws
 from rotatord.testing.aws.parameter_things import Parameter
 from rotatord.testing.contracts.backend import BackendContract
 from rotatord.testing.contracts.backend_setting import FIRST, MARKER, SECOND, Placing, later, put
-from rotatord.testing.silent import closed_port, silent_server
-from tests.contracts.aws_places import NOBODY, QUICK, nothing, policy, settings, strict_aws, surroundings, unused, walk
+from tests.contracts.aws_places import (
+    NOBODY,
+    Strictly,
+    nothing,
+    policy,
+    settings,
+    strict_aws,
+    surroundings,
+)
 
 
 @pytest.fixture(scope="class")
@@ -47,11 +54,11 @@ def destination_of(name: str, keys: dict[str, str] | None = None, version_key: s
     return Destination(backend="ssm", address=address, keys=keys or {"TOKEN": "token"}, version_key=version_key)
 
 
-class TestParameterStore(BackendContract):
+class TestParameterStore(Strictly, BackendContract):
     """Parameters in a hierarchy, most of them plain."""
 
     plugin = "aws_ssm_parameter"
-    extra: ClassVar[JsonMap] = {}
+    create = staticmethod(create)
     prefix: ClassVar[str] = "/apps/"
 
     @pytest.fixture
@@ -95,34 +102,6 @@ class TestParameterStore(BackendContract):
     @pytest.fixture
     def plant(self, fake: FakeAws) -> Callable[[Destination], None]:
         return lambda place: foreign(fake, place.address["name"], "somebody else's")
-
-    @pytest.fixture
-    def denied(self, fake: FakeAws) -> Iterator[ParameterStore]:
-        nobody = fake.identity(f"nobody-{len(fake.calls)}", nothing())
-        plugin = create(settings(fake.url, **self.extra), surroundings(nobody))
-        yield plugin
-        plugin.close()
-
-    @pytest.fixture
-    def unreachable(self) -> Iterator[ParameterStore]:
-        with closed_port() as port:
-            yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
-
-    @pytest.fixture
-    def hanging(self) -> Iterator[ParameterStore]:
-        with silent_server() as port:
-            yield create(settings(f"http://127.0.0.1:{port}", **QUICK), surroundings(NOBODY))
-
-    def test_rights_are_exact(
-        self, backend: ParameterStore, destination: Destination, fake: FakeAws, credentials: Credentials
-    ) -> None:
-        """With exactly the rights that are named everything works, and none of them is of no use; nor for reading alone."""
-        walk(backend, destination)
-        assert unused(fake, backend.rights(destination, home=True), credentials.id) == []
-        fake.set_policy(fake.account.user("us"), policy(backend.read_rights(destination)))
-        assert backend.read(destination, Slot.CURRENT).fields == FIRST
-        with pytest.raises(Denied):
-            put(backend, destination, Slot.CURRENT, FIRST)
 
 
 class TestParametersWithoutHierarchy(TestParameterStore):
