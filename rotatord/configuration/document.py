@@ -6,7 +6,7 @@ Scalars follow YAML 1.2: ``yes``, ``no`` and ``on`` are text, and so is a number
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ _DEEPEST = 60  # nesting beyond this is a mistake, and would end in a RecursionE
 _MOST_REPEATED = 2_000_000  # values that aliases stand for; a few lines of them could otherwise mean billions
 _FIXED: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _FIXED |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_COLON = "found unexpected ':'"  # a complaint of the compiled parser's about what is YAML by now
 _UNINDENTED = re.compile(r"^[^\s#-]|^---", re.MULTILINE)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -270,8 +271,7 @@ class _Reader:
 
 
 def _said(error: MarkedYAMLError) -> str:
-    what = str(error.problem or error.context)
-    return f"{what}; text with a colon needs quotes here" if what == "found unexpected ':'" else what
+    return str(error.problem or error.context)
 
 
 def _plain(event: Any) -> Any:
@@ -290,10 +290,33 @@ def _plain(event: Any) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _events(text: str) -> Any:
-    if CParser is not None:
-        return CParser(text).get_event
-    return iter(YAML(typ="safe", pure=True).parse(text)).__next__
+def _events(text: str) -> Callable[[], Any]:
+    """What gives the parser's next event. The compiled parser knows an older YAML, in which text between brackets holds no
+    colon (``[Zone.DNS:Edit]``): at the first such text the slower one goes on from there."""
+    if CParser is None:
+        return _slowly(text, 0)
+    source, given = CParser(text).get_event, 0
+
+    def following() -> Any:
+        nonlocal source, given
+        try:
+            event = source()
+        except MarkedYAMLError as error:
+            if given < 0 or error.problem != _COLON:
+                raise
+            source, given = _slowly(text, given), -1
+            return source()
+        given += given >= 0
+        return event
+
+    return following
+
+
+def _slowly(text: str, passed: int) -> Callable[[], Any]:
+    following: Callable[[], Any] = iter(YAML(typ="safe", pure=True).parse(text)).__next__
+    for _ in range(passed):
+        following()
+    return following
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rotatord import config
 from rotatord.api.settings import Address
 from rotatord.configuration import literals, manual
+from rotatord.configuration.document import Document, plain
 from rotatord.configuration.schema import ConsumerSection, CredentialSection, DestinationSection, HeadSection, PolicySection
 from rotatord.errors import ConfigError, Problem
 from rotatord.model import HealthSpec, Window
@@ -494,7 +495,8 @@ def test_mistakes_of_a_second_file_are_placed_there(write: Write) -> None:
     [
         ("a: [1\n", "r.yaml:2: this is not YAML: "),
         ("a:\n\tb: 1\n", "r.yaml:2: this is not YAML: "),
-        ("a: {b: c://d}\n", "r.yaml:1: this is not YAML: found unexpected ':'; text with a colon needs quotes here"),
+        ("a: {b: c://d}\n", "r.yaml:1: unknown key 'a'"),
+        ("log: {format: json}\na: [b:c, {d: e:f}, \n", "r.yaml:3: this is not YAML: "),
         ("a: \x01\n", "r.yaml:1: this is not YAML: "),
         ("installation: !x y\n", "r.yaml:1: tags have no meaning here"),
         ("log: *nowhere\n", "r.yaml:1: there is no anchor &nowhere before this place"),
@@ -506,6 +508,19 @@ def test_mistakes_of_a_second_file_are_placed_there(write: Write) -> None:
 def test_what_is_not_yaml_is_told_with_its_line(write: Write, text: str, told: str) -> None:
     """Whatever stands in a file, the answer is a line, never a traceback."""
     assert told in problems(write(text))[0]
+
+
+def test_text_between_brackets_may_hold_a_colon() -> None:
+    """As YAML has it by now: what comes before, and after, and the lines of both, are as they stand."""
+    text = "a: [1, x]\nb:\n  - {c: [Zone.DNS:Edit, http://d:1/e], f: g:h}\n  - {i: j}\nk: [l:m]\n"
+    document = Document("r.yaml", text)
+    read = {key: (line, plain(value)) for key, line, value in document.sections(without="z")}
+    assert document.problems == []
+    assert read == {
+        "a": (1, [1, "x"]),
+        "b": (2, [{"c": ["Zone.DNS:Edit", "http://d:1/e"], "f": "g:h"}, {"i": "j"}]),
+        "k": (5, ["l:m"]),
+    }
 
 
 def test_unreadable_files_are_mistakes_too(tmp_path: Path) -> None:
