@@ -121,7 +121,7 @@ class Daemon:
             first=self.ourselves.known,
             log=self._log,
         )
-        self.accept = react.Accept(lambda name: self.plugins.issuer(name).traits)
+        self.accept = react.Accept(lambda name: self.plugins.issuer(name).traits, self.plugins.own_of)
         self.sweep = Sweep(self.journal, self.clock, self.ids, self.installation)
         self.service = self._service()
         self.chores = Chores(self.clock, self._chores(), self._log)

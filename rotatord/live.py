@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rotatord.model import ConsumerSpec
+from rotatord.model import ConsumerSpec, Record
 from rotatord.ports import Backend, Consumer, Health, Issuer
 from rotatord.registry import Registry
 
@@ -14,6 +14,9 @@ class LivePlugins:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+
+    def own_of(self, record: Record) -> Sequence[str]:
+        return self.registry.own_of(record.spec)
 
     def issuer(self, name: str) -> Issuer:
         return self.registry.issuer(name)

@@ -42,7 +42,7 @@ def check(specs: Iterable[Spec], plugins: Plugins, own: Sequence[Own] = ()) -> l
 def _ours(own: Own) -> Finding:
     """What can never be told is said, and is no failure to look."""
     subject = f"own credential of {spelled(own.of)} ({own.life.place})"
-    return Finding(subject=subject, ok=None if own.failed else not own.ended, detail=own.words)
+    return Finding(subject=subject, ok=None if own.failed else not (own.ended or own.life.danger), detail=own.words)
 
 
 def preview(record: Record, plugins: Plugins, installation: str) -> JsonMap:

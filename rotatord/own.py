@@ -102,15 +102,17 @@ class Ownership:
 
     def marked(self, spec: Spec, known: Known) -> Spec:
         """The same; where it is our own, it says of what, and we ourselves are among its consumers: nobody can forget it."""
+        others = tuple(consumer for consumer in spec.consumers if consumer.type != OURSELVES)
+        plain = replace(spec, own_of=(), consumers=others) if spec.own_of else spec
         if not self._by_name:
-            return spec
+            return plain
         fields = known.issuer(spec.issuer).traits.fields
         fed = [(place, each.owner) for place in spec.destinations for each, _ in self.fed(place, known, fields)]
         if not fed:
-            return spec
+            return plain
         ourselves = ConsumerSpec(type=OURSELVES, name=OURSELVES, wave=max(place.wave for place, _ in fed))
         owners = tuple(sorted({owner for _, owner in fed}))
-        return replace(spec, own_of=owners, consumers=(*spec.consumers, ourselves))
+        return replace(spec, own_of=owners, consumers=(*plain.consumers, ourselves))
 
     def values(self, spec: Spec, known: Known, fields: Secret, label: str) -> dict[str, str]:
         """What the references that this credential feeds lead to once this version is at its destinations, by their names."""

@@ -7,7 +7,7 @@ A command that cannot be done raises :class:`~rotatord.errors.Refused` with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from rotatord import moves
@@ -41,13 +41,17 @@ Handler = Callable[[Record, Command, datetime, Ids, TraitsOf], Record]
 
 
 class Accept:
-    """Carries out commands on records. ``traits`` tells an issuer's traits by its configured name."""
+    """Carries out commands on records. ``traits`` tells an issuer's traits by its configured name; ``own_of`` what we speak to
+    by now with what lies at a credential's destinations."""
 
-    def __init__(self, traits: TraitsOf) -> None:
+    def __init__(self, traits: TraitsOf, own_of: Callable[[Record], Sequence[str]] = lambda record: record.spec.own_of) -> None:
         self._traits = traits
+        self._own_of = own_of
 
     def __call__(self, record: Record, command: Command, now: datetime, ids: Ids) -> Amendment:
         """The record as the command wants it, with its event. Raises Refused."""
+        if command.verb in {"contain", "retire"}:
+            _not_locking_us_out(record, command, self._own_of(record))
         changed = HANDLERS[command.verb](record, command, now, ids, self._traits)
         changed = replace(changed, due_at=next_due(changed, now))
         facts = {key: str(value) for key, value in command.arguments.items() if value not in ("", None)}
@@ -69,6 +73,18 @@ class Accept:
             text = f"{record.name}: " + (kept or f"marked as compromised by {command.actor}")
             notices = (Notice(id=ids.new("ntc"), kind="leaked", credential=record.name, text=text, at=now),)
         return Amendment(record=changed, events=(event,), notices=notices)
+
+
+def _not_locking_us_out(record: Record, command: Command, own_of: Sequence[str]) -> None:
+    """What we ourselves speak to somebody with is never ended before there is another: nobody could make one."""
+    named = record.current if command.verb == "retire" else _named(record, command)
+    in_use = {version.generation for version in (record.current, record.rotation.new if record.rotation else None) if version}
+    if not own_of or named is None or named.generation not in in_use:
+        return
+    said = f"rotatord itself speaks to {' and '.join(own_of)} with it, and would be locked out"
+    if command.verb == "contain":
+        raise Refused(f"{said}: `rotate {record.name} --reason compromised` replaces it first, and then ends it at once")
+    raise Refused(f"{said}: let the settings of those refer to something else, and then retire it")
 
 
 def _settled_standing(record: Record) -> None:

@@ -20,7 +20,7 @@ from rotatord import references
 from rotatord.durations import spell
 from rotatord.errors import Invalid, Retryable
 from rotatord.mistakes import known_keys, nearest, words_for
-from rotatord.model import ConsumerSpec, HealthSpec, JsonMap, digest_of
+from rotatord.model import ConsumerSpec, HealthSpec, JsonMap, Spec, digest_of
 from rotatord.own import OURSELVES, Ownership
 from rotatord.ports import Backend, Consumer, Factory, Health, Instance, Issuer, Published, Surroundings
 
@@ -158,6 +158,13 @@ class Registry:
             *(f"issuers.{name}" for name in sorted(self._issuers)),
             *(f"backends.{name}" for name in sorted(self._backends)),
         ]
+
+    def own_of(self, spec: Spec) -> Sequence[str]:
+        """What the configuration in force speaks to with what lies at these destinations, whatever was declared before."""
+        try:
+            return self.ownership.marked(spec, self).own_of
+        except PluginTrouble:
+            return spec.own_of  # what it needs is gone; nobody can tell
 
     def types(self, group: str) -> Sequence[str]:
         """The installed types of a group."""

@@ -17,7 +17,7 @@ from rotatord.dangers import UNTOUCHED
 from rotatord.durations import spell
 from rotatord.lives import latest_start
 from rotatord.machine import TABLE, Place, Row
-from rotatord.model import Debt, JsonMap, Owing, Pause, Record, Rotation, Standing, State, Version, Way
+from rotatord.model import Debt, JsonMap, Owing, Pause, Record, Rotation, Spec, Standing, State, Version, Way
 
 STATUS_SCHEMA = "rotatord.status/v1"
 PLAN_SCHEMA = "rotatord.plan/v1"
@@ -323,6 +323,14 @@ def _next_words(rotation: Rotation) -> str:
     return f"rotation {rotation.id} is {rotation.state.value}, {rotation.way.value}; next: {step}"
 
 
+def ours(spec: Spec) -> list[str]:
+    """That we ourselves use it, where we do."""
+    if not spec.own_of:
+        return []
+    said = f"rotatord itself speaks to {' and '.join(spec.own_of)} with it"
+    return [f"{said}: it comes before all others, and every daemon must show that it goes on with the new one"]
+
+
 def _notes(record: Record) -> list[str]:
     spec = record.rotation.plan if record.rotation else record.spec
     notes = [
@@ -330,6 +338,7 @@ def _notes(record: Record) -> list[str]:
         for consumer in spec.consumers
         if consumer.refresh_within is not None and len(spec.waves) > 1
     ]
+    notes += ours(spec)
     if spec.policy.unproven_overlap is not None:
         notes.append(f"consumers without proof are believed after {spell(spec.policy.unproven_overlap)}")
     if spec.policy.allow_downtime:

@@ -99,7 +99,7 @@ def beside(record: Record, now: datetime) -> list[str]:
     found.extend(
         f"{drift.destination} {_DRIFTED.get(drift.what, drift.what)}, seen at {plain(drift.seen_at)}" for drift in record.drift
     )
-    return found
+    return [*views.ours(record.spec), *found]
 
 
 def _rotation(rotation: Rotation) -> JsonMap:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rotatord import references
-from rotatord.config import Configuration, load
-from rotatord.errors import ConfigError, Invalid, NotFound
+from rotatord import react, references
+from rotatord.commands import parse
+from rotatord.config import Configuration, load, surroundings
+from rotatord.errors import ConfigError, Invalid, NotFound, Refused
+from rotatord.model import Record, Standing, Version
 from rotatord.own import OURSELVES
+from rotatord.registry import Registry
+from rotatord.testing.clock import START
+from rotatord.testing.world import World
 
 VAULT = "address: 'http://127.0.0.1:1', auth: {{token: {reference}}}"
 
@@ -127,3 +133,29 @@ def test_the_page_shows_what_is_our_own(tmp_path: Path, name: str) -> None:
     (tmp_path / "rotatord.yaml").write_text(BLOCKS[name])
     (spec,) = load(tmp_path / "rotatord.yaml").specs.values()
     assert spec.own_of
+
+
+def test_what_is_declared_no_more_is_still_ours_while_we_speak_with_it(tmp_path: Path) -> None:
+    """By the settings in force, not by what was declared when it was seen last."""
+    configuration = loaded(tmp_path, RAW, extra=TOKENS)
+    spec = configuration.specs["ours"]
+    around = surroundings(configuration.state_dir, configuration.base_dir)
+    assert Registry(configuration, around).own_of(spec) == ("backends.kv", "issuers.tokens")
+    policy = "    policy: {max_age: 30d, unproven: {overlap: 1s}}\n"
+    moved = loaded(tmp_path, RAW, extra=TOKENS + policy, reference="{file: elsewhere}")
+    assert Registry(moved, around).own_of(spec) == ()
+
+
+@pytest.mark.parametrize("verb", ["contain", "retire"])
+def test_what_we_speak_with_is_not_ended_before_there_is_another(verb: str) -> None:
+    """Nobody could make one any more: it is refused, with what to do instead."""
+    world = World(1)
+    world.add_issuer()
+    version = Version(generation=3, rotation="r", issuer="issuer", ref="ref-3", fingerprint="f" * 64, minted_at=START)
+    ours = replace(world.spec("ours"), own_of=("issuers.issuer",))
+    record = Record(name="ours", spec=ours, standing=Standing.MANAGED, generation=3, current=version)
+    accept = react.Accept(lambda _: world.issuers["issuer"].traits)
+    command = parse(verb, "ours", "uid:0(tester)", {"reason": "seen in public"})
+    with pytest.raises(Refused, match="locked out"):
+        accept(record, command, START, world.ids)
+    assert accept(replace(record, spec=world.spec("ours")), command, START, world.ids)
