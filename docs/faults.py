@@ -35,7 +35,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         f"{SIM}/test_every_call_workloads.py::test_every_request_of_a_workload_consumer",
     ),
     ("everything", "thousands of random mixtures of all of it, with replicas", f"{SIM}/test_seeds.py::test_seeds"),
-    ("everything", "kill -9 at random moments, against real servers", f"{REAL}/test_crash.py::test_kill_9_at_random_moments"),
+    (
+        "everything",
+        "kill -9 at random moments, against real servers",
+        "tests/crash/test_real_crashes.py::test_kill_9_over_and_over",
+    ),
     ("issuer", "it hangs", f"{UNIT}/test_engine.py::test_an_issuer_that_hangs_takes_its_share_and_no_more"),
     ("issuer", "its quota is spent", f"{UNIT}/test_engine.py::test_a_quota_is_waited_for"),
     ("issuer", "a permanent denial", f"{SIM}/test_ends.py::test_a_pivot_that_is_denied_is_tried_with_pauses_and_told_once"),
