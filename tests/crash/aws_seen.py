@@ -112,7 +112,8 @@ class AwsSeen(Seen):
         return wrong + self._slots(each)
 
     def _slots(self, each: Watched) -> list[str]:
-        wrong, path = [], each.home.partition(" ")[2]
+        # Sessions end by themselves only, and until then the last one may lie in previous.
+        wrong, path = [], each.home.partition(" ")[2] + ("/pending" if each.issuer == "aws_sts" else "")
         for name, secret in self.now["secrets"].items():
             texts = [text or "" for text in secret["stages"].values()] if not secret["deleted"] else []
             if name.startswith(f"rotatord/{path}/") and any("AKIA" in text or "ASIA" in text for text in texts):
