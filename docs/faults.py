@@ -21,6 +21,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("any request", "each request to AWS fails once", f"{REAL}/test_every_call_aws.py::test_every_request"),
     (
         "any request",
+        "each request to Cloudflare fails once, or two in a row",
+        f"{REAL}/test_every_call_cloudflare.py::test_every_request",
+    ),
+    (
+        "any request",
         "each request to Kubernetes for a Secret fails once",
         f"{REAL}/test_every_call_kubernetes.py::test_every_request_of_the_secret_backend",
     ),
@@ -67,6 +72,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "issuer",
         "a version is dead by its list and still works",
         f"{SIM}/test_ends.py::test_what_still_opens_the_door_is_not_dead",
+    ),
+    (
+        "issuer",
+        "half a page of its list, or one that changes while it is read",
+        f"{UNIT}/test_cloudflare_tokens.py::test_a_list_that_changes_while_it_is_read_loses_nothing",
     ),
     ("issuer", "revoked, it says, and did nothing", "tests/incidents/test_outlived.py::test_zscaler_2025"),
     ("issuer", "the old version is gone already", f"{SIM}/test_ends.py::test_a_base_that_is_gone_does_not_hold_the_pivot"),
