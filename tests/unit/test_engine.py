@@ -189,6 +189,17 @@ def test_what_is_due_is_done_and_nothing_stays_leased(world: World, journal: Bre
         assert journal.lease(name) is not None, "still leased"
 
 
+def test_what_is_our_own_comes_first(world: World, journal: Breaking) -> None:
+    """Whatever else is due, and however near its end; and it is worked on no more often than anything else."""
+    names = [f"cred-{number}" for number in range(6)]
+    declare(journal, *(world.spec(name, policy=POLICY) for name in [*names, "ours"]))
+    engine = engine_of(world, journal, workers=1, first=lambda: ["gone", "ours"])
+    settle(world, engine, journal, *names, "ours")
+    minted = [call.facts["credential"] for call in world.book.calls if call.method == "mint"]
+    assert minted[0] == "ours"
+    assert sorted(minted) == sorted([*names, "ours"])
+
+
 def test_a_quota_is_waited_for(world: World, journal: Breaking) -> None:
     """A run does not end with work undone because a quota was used up meanwhile."""
     names = [f"cred-{number}" for number in range(4)]
