@@ -55,6 +55,7 @@ OUR_PROBE = timedelta(seconds=5)  # Cloudflare tells uses to the second, and its
 REMEMBERED = 20_000
 LONG_UNUSED = timedelta(days=90)
 NEARLY_FULL = 0.9
+OWN_AGE = timedelta(minutes=1)
 Length = Annotated[timedelta, BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)]
 
 
@@ -105,6 +106,7 @@ class CloudflareTokens:
             quota=(QUOTA_CALLS, QUOTA_SECONDS),
         )
         self._lock = threading.Lock()
+        self._own: tuple[own.Own, datetime] | None = None  # what we are, and when that was seen
         self._met = {digest(surroundings.installation): surroundings.installation}  # names by their digests
         self._refs: OrderedDict[str, str] = OrderedDict()  # of the tokens whose values were seen here, by digest
         self._probed: OrderedDict[str, tuple[datetime | None, datetime]] = OrderedDict()  # id: its use before, our probe
@@ -188,13 +190,13 @@ class CloudflareTokens:
     def inventory(self) -> Sequence[LiveRef]:
         """All tokens of the account or user but the one that we use ourselves, and those that have expired."""
         calls = self._api.calls()
-        ours = own.look(calls, self._family).id
+        ours = self._ourselves(calls).id
         tokens = [token for token in self._tokens(calls).all() if token["id"] != ours and token.get("status") != EXPIRED]
         return [live(token, self._family, self._known()) for token in tokens]
 
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         calls = self._api.calls()
-        if found := own.lacking(own.look(calls, self._family), self._family, self._catalogue, calls):
+        if found := own.lacking(self._ourselves(calls), self._family, self._catalogue, calls):
             return found
         if self._tokens(calls).count() >= self._family.cap:
             found.append(self._full(calls))
@@ -235,7 +237,9 @@ class CloudflareTokens:
         return list(dict.fromkeys(found))
 
     def take_up(self) -> None:
-        """Nothing is remembered of it: it is read anew for every request."""
+        """It is read anew for every request; what was seen of the former one is forgotten."""
+        with self._lock:
+            self._own = None
 
     def own_life(self) -> Sequence[Life]:
         return [own.life(own.look(self._api.calls(), self._family))]
@@ -245,6 +249,17 @@ class CloudflareTokens:
         return self._api.sent()
 
     # --- ours ---------------------------------------------------------------------------------------------------
+
+    def _ourselves(self, calls: Calls) -> own.Own:
+        """What our own token may do; looked at once for the rotations that begin together."""
+        with self._lock:
+            known, now = self._own, self._now()
+        if known is not None and known[1] <= now < known[1] + OWN_AGE and known[0].status == ACTIVE:
+            return known[0]
+        seen = own.look(calls, self._family)
+        with self._lock:
+            self._own = seen, now
+        return seen
 
     def _tokens(self, calls: Calls) -> Tokens:
         return Tokens(calls, self._family)
