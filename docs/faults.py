@@ -242,6 +242,36 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         f"{SIM}/test_leaked_versions.py::test_what_consumers_may_still_use_is_not_killed_when_both_leaked",
     ),
     ("engine", "it does nothing at all", "tests/incidents/test_outlived.py::test_storm_0558"),
+    (
+        "ourselves",
+        "a new credential of our own works and lacks a right",
+        f"{REAL}/test_own_vault.py::test_a_new_one_that_lacks_a_right_is_never_published",
+    ),
+    (
+        "ourselves",
+        "the old one is still in a daemon's memory",
+        "tests/incidents/test_own_and_parents.py::test_platform9_no_parent_ends_while_it_is_in_use",
+    ),
+    (
+        "ourselves",
+        "kill -9 while our own credential is replaced",
+        f"{REAL}/test_own_vault.py::test_killed_in_between",
+    ),
+    (
+        "ourselves",
+        "a daemon stands still while our own credential is replaced",
+        f"{REAL}/test_own_replicas.py::test_one_that_stands_still_goes_on_with_the_new_one",
+    ),
+    (
+        "ourselves",
+        "what we speak to an issuer with ends, and nobody replaces it",
+        "tests/incidents/test_own_and_parents.py::test_platform9",
+    ),
+    (
+        "ourselves",
+        "a person is about to end what we speak with",
+        f"{UNIT}/test_own.py::test_what_we_speak_with_is_not_ended_before_there_is_another",
+    ),
 )
 
 

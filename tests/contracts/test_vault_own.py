@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_a_secret_id_of_its_own(vault_place: Place, surroundings: Any) -> None:
     file.write_text(json.dumps({"role_id": role_id, "secret_id": secret_id}))
     where = {key: {"file": str(file), "key": key} for key in ("role_id", "secret_id")}
     settings = {"address": server.address, "auth": {"approle": where}, "role": name}
-    plugin = vault_place.closing(vault_approle.create(settings, surroundings()))
+    plugin = vault_place.closing(vault_approle.create(settings, replace(surroundings(), secret=references.resolve)))
     assert plugin.works_with(references.resolve, [({}, {})]) == []
     (found,) = plugin.own_life()
     assert found == Life(place="auth.approle.secret_id")
