@@ -22,7 +22,6 @@ AWS_OPERATIONS = (
     "iam:DeleteAccessKey",
     "secretsmanager:PutSecretValue",
     "secretsmanager:UpdateSecretVersionStage",
-    "ssm:PutParameter",
     "sts:AssumeRole",
 )
 CROWD = 70  # more connections than the server takes

@@ -19,6 +19,8 @@ from tests.crash.observer import Observer
 PACE_SECONDS = 1.1  # within which a kill strikes
 CALM_EVERY = 120  # kills
 CALM_WITHIN = 240.0  # seconds in which everything has to settle
+# A write of Parameter Store that got no answer is waited for, and told of: for so long the last calm phase has patience.
+WAITS, PATIENCE = "may still land", 1100.0
 WINDOW = 10.0  # seconds before and after a blow to PostgreSQL in which publications are counted
 BREATH = 2.0  # seconds between other blows
 AT_WORK = 2  # daemons that have to be there before one is killed
@@ -91,7 +93,7 @@ class Run:
             if self.kills >= calm_at and not self._open:
                 calm_at += CALM_EVERY
                 self.calm()
-        self.calm()
+        self.calm(PATIENCE)
 
     def give_up(self) -> None:
         """End what is open, whatever happened."""
@@ -174,16 +176,21 @@ class Run:
 
     # --- calm ---
 
-    def calm(self) -> None:
+    def calm(self, patience: float = 0.0) -> None:
         """Nothing new begins, everything settles or is halted, and the observer looks at all of it."""
         began = time.monotonic()
         self._until_all_are_ready()
         names = {each.name for each in self.observer.watched}
         held: set[str] = set()
         resumed: set[str] = set()
-        while time.monotonic() < began + CALM_WITHIN and not names <= held:
+        excused: set[str] = set()
+        while time.monotonic() < began + CALM_WITHIN + (patience if excused else 0.0) and not names <= held:
             self.company.tend()
-            for name, row in self.company.rows().items():
+            rows = self.company.rows()
+            excused = (excused | {name for name, row in rows.items() if WAITS in row["waiting"]}) - held
+            if not patience and names <= held | excused:
+                break
+            for name, row in rows.items():
                 if name in held:
                     continue
                 if row["state"] == "halted" and name not in resumed:  # a person looks, and lets it go on
@@ -194,7 +201,7 @@ class Run:
                     held.add(name)
             PAUSE.wait(0.2)
         self.calms.append(time.monotonic() - began)
-        self.observer.settled(self.company.listen())
+        self.observer.settled(self.company.listen(), () if patience else excused)
         for name in names:
             self.company.command(name, "release")
         self._as_a_person()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -74,11 +74,15 @@ class Observer:
 
     # --- full ---
 
-    def settled(self, told: Mapping[str, Told]) -> list[str]:
-        """In a calm phase: everything that should be true then and is not."""
+    def settled(self, told: Mapping[str, Told], excused: Collection[str] = ()) -> list[str]:
+        """In a calm phase: everything that should be true then and is not. ``excused`` are those that wait for a moment that
+        they tell, longer than the phase lasts."""
         before = len(self.violations)
         self.look()
         for each in self.watched:
+            if each.name in excused:
+                self.counts["excused"] += 1
+                continue
             said = told.get(each.name, Told())
             if said.state == "halted":
                 self.halts.append(f"{each.name}: {said.halt}")
