@@ -30,6 +30,7 @@ HELD_FOR = timedelta(minutes=20)
 class Daemon(Installation):
     """One daemon: a replica of the fleet, or the single one."""
 
+    dies_with_us: bool = True
     kind: str = "fleet"
     state_directory: Path | None = None
     ready: bool = False

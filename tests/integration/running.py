@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rotatord.cli.client import Client, NoDaemonError, Place, credential_path
+from tests.servers.component import die_with_parent
 
 READY_SECONDS = 30.0
 ROTATORD = str(Path(sys.executable).with_name("rotatord"))
@@ -28,6 +29,7 @@ class Installation:
     config: str
     environment: dict[str, str] = field(default_factory=dict)
     config_name: str = "rotatord.yaml"
+    dies_with_us: bool = False  # with the very thread that launches it, too
     daemon: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,6 +61,7 @@ class Installation:
                 stderr=log,
                 env=self._environment(),
                 cwd=self.directory,
+                preexec_fn=die_with_parent if self.dies_with_us else None,  # noqa: PLW1509  (a short and plain system call)
             )
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
