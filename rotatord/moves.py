@@ -109,6 +109,7 @@ def plan(
         started_at=now,
         actor=actor,
         hard_deadline=hard_deadline,
+        overwrites=record.asked is not None and record.asked.overwrites,
     )
     return replace(record, rotation=rotation, asked=None)
 

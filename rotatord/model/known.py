@@ -179,6 +179,7 @@ class Rotation:
     hard_deadline: datetime | None = None
     stretched: bool = False  # that the overlap goes on longer than it should was announced
     rollback: str = ""  # why it turned back
+    overwrites: bool = False  # a person said that what somebody else wrote at its destinations is to go
 
     @property
     def subject(self) -> Version | None:

@@ -110,6 +110,7 @@ class Asked:
     at: datetime
     reason: Reason = Reason.MANUAL
     ref: str = ""
+    overwrites: bool = False  # what somebody else wrote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def _destinations(ctx: Context, record: Record, issuer: Issuer, problems: list[s
             return behind(ctx, record, destination.id)
         if seen is Kind.OTHER:
             problems.append(f"{destination.id} belongs to another installation")
-        if seen is Kind.FOREIGN and plan.policy.on_drift == "hold":
+        if seen is Kind.FOREIGN and plan.policy.on_drift == "hold" and not open_rotation(record).overwrites:
             why = f"{destination.id} was changed by somebody else: `repair` writes ours back, `adopt` takes over theirs"
             return Wait(record, soon(ctx, DRIFT_WAIT_SECONDS), why)
     return None

@@ -75,10 +75,13 @@ def publish(ctx: Context, record: Record) -> Unit:
 
 
 def _replace_lost(ctx: Context, record: Record, subject: Version) -> Unit:
-    """The current value is gone from everywhere: only a new version can fill the destinations again."""
+    """The current value is gone from everywhere: only a new version can fill the destinations again. Who asked for a repair
+    meant what stands there now to go; that holds for what comes in its place."""
+    rotation = open_rotation(record)
+    person = rotation.actor != ctx.actor
     why = "no slot holds the current value any more; a new version is made"
     event = ctx.event(record, "rotation.superseded", "done", subject, why=why)
-    asked = Asked(verb="rotate", actor=ctx.actor, at=ctx.now(), reason=Reason.DUE)
+    asked = Asked(verb="rotate", actor=rotation.actor, at=ctx.now(), reason=Reason.DUE, overwrites=person)
     return Done((yield from commit(replace(record, rotation=None, asked=asked), event)))
 
 
@@ -141,7 +144,8 @@ def _publish_one(
 
 def _foreign(ctx: Context, record: Record, held: Held, names: tuple[str, ...], fields: Secret) -> bool:
     rotation = open_rotation(record)
-    if rotation.plan.policy.on_drift == "repair" or (rotation.way is Way.REPAIR and rotation.actor != ctx.actor):
+    wanted = rotation.overwrites or (rotation.way is Way.REPAIR and rotation.actor != ctx.actor)
+    if rotation.plan.policy.on_drift == "repair" or wanted:
         return kind(ctx, record, held, names, fields) is Kind.OTHER
     return kind(ctx, record, held, names, fields) in {Kind.FOREIGN, Kind.OTHER}
 
