@@ -36,15 +36,17 @@ class OwnStore(FakeBackend):
 
 
 class OwnIssuer(FullIssuer):
-    """See the module. ``powerless``: versions that are accepted, and may do nothing here."""
+    """See the module. ``powerless``: versions that are accepted, and may do nothing here. ``needs``: what was asked last."""
 
     reads: Callable[[], str | None] = staticmethod(lambda: None)
     reference: JsonMap = {}  # noqa: RUF012  replaced as a whole, never changed
     powerless: Callable[[FakeVersion], bool] = staticmethod(lambda _version: False)
     login: str | None = None
+    needs: Sequence[Any] = ()
 
     def works_with(self, secret: Secrets, needs: Sequence[Any]) -> Sequence[str]:
         self._enter("works_with")
+        self.needs = needs
         why = self._refusal(secret(self.reference))
         return [why] if why else []
 
@@ -76,9 +78,11 @@ class OwnIssuer(FullIssuer):
 
 
 class OwnWorld:
-    """As much of the registry as we need of ourselves: one issuer, spoken to with what lies at one place of one store."""
+    """As much of the registry as we need of ourselves: one issuer, spoken to with what lies at one place of one store.
+    ``elsewhere``: what our reference leads to in its stead."""
 
     owners = ("issuers.issuer",)
+    elsewhere: str | None = None
 
     def __init__(self, world: World, path: str, **settings: Any) -> None:
         self._world = world
@@ -121,7 +125,7 @@ class OwnWorld:
         return self._world.plugins.backend(name)
 
     def secret(self, reference: JsonMap | str) -> str:
-        return self._read() or ""
+        return self.elsewhere or self._read() or ""
 
     def _read(self) -> str | None:
         fields = self.store.shown(self.home).fields

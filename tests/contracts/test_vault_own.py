@@ -50,6 +50,7 @@ def test_the_end_of_a_token(vault_place: Place, surroundings: Any) -> None:
 
 
 def test_a_token_that_has_no_end(vault_place: Place, surroundings: Any) -> None:
+    """It is not taken for an unknown end."""
     (vault_place.directory / "root").write_text(vault_place.server.root_token)
     found = life(vault_place, surroundings, {"token": {"file": str(vault_place.directory / "root")}})
     assert found == Life(place="auth.token")

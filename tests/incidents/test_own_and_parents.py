@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from rotatord.gates import GATE, Gate
 from rotatord.model import Slot
 from rotatord.ops import Context
@@ -23,11 +21,16 @@ DAY = timedelta(days=1)
 CHILD, OURS = "child", "ours"
 
 
-def scene(gate: Gate = GATE, *, tried: bool = True, ttl: timedelta | None = None) -> tuple[Simulator, OwnWorld]:
+def scene(
+    gate: Gate = GATE, *, tried: bool = True, ttl: timedelta | None = None, powerless: int | None = None
+) -> tuple[Simulator, OwnWorld]:
     """A child that is made, and made again, with a parent of ours. ``tried``: whether that parent is tried before it is
-    published; ``ttl``: of a parent that a person made, and that nobody replaces."""
+    published; ``ttl``: of a parent that a person made, and that nobody replaces; ``powerless``: a generation of it that works
+    and may not mint."""
     world = World(28)
     own = OwnWorld(world, OURS, traits=traits(expiry=True))
+    assert isinstance(own.source, OwnIssuer)
+    own.source.powerless = lambda version: version.request.credential == OURS and version.request.generation == powerless
     began = world.restarted
 
     def restarted(ctx: Context, journal: Journal) -> Context:
@@ -102,11 +105,7 @@ def test_platform9_no_parent_ends_while_it_is_in_use() -> None:
     replayed(replace_parent, gate=GATE.without("consumers_proven"))
 
 
-def test_platform9_no_parent_is_published_that_could_not_renew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_platform9_no_parent_is_published_that_could_not_renew() -> None:
     """One that works, and may not mint: it is tried before it is published, and the one in place stays."""
-
-    def powerless(self: OwnIssuer, version: Any) -> bool:
-        return bool(version.request.credential == OURS and version.request.generation > 1)
-
-    monkeypatch.setattr(OwnIssuer, "powerless", powerless)
-    replayed(lambda **left_out: replace_parent(gate=GATE.without("consumers_proven"), **left_out), tried=False)
+    unproven = GATE.without("consumers_proven")
+    replayed(lambda **left_out: replace_parent(gate=unproven, powerless=2, **left_out), tried=False)

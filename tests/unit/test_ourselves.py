@@ -94,12 +94,12 @@ def test_one_that_is_gone_counts_no_more() -> None:
     assert scene.shown(scene.one)["three/issuers.issuer"] is None
 
 
-def test_one_that_sees_another_value_shows_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_sees_another_value_shows_nothing_new() -> None:
     """The reference leads elsewhere from there (a volume that was not mounted): the version is written, and not in use."""
     scene = Scene()
-    with monkeypatch.context() as there:
-        there.setattr(OwnWorld, "secret", lambda _self, _reference: "another-value")
-        assert scene.shown(scene.one)["one/issuers.issuer"] is None
+    scene.own.elsewhere = "another-value"
+    assert scene.shown(scene.one)["one/issuers.issuer"] is None
+    scene.own.elsewhere = None
     assert scene.shown(scene.one)["one/issuers.issuer"] == scene.label
 
 
@@ -148,25 +148,18 @@ def test_trouble_is_no_proof_and_ends_nothing() -> None:
     assert instances(scene)[0].version == scene.label
 
 
-def test_before_it_is_published_everything_is_asked_that_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_it_is_published_everything_is_asked_that_depends_on_it() -> None:
     """With the value itself, and not with what is in place."""
     scene = Scene()
-    asked: list[tuple[str, Any]] = []
-
-    def works_with(_self: OwnIssuer, secret: Any, needs: Any) -> list[str]:
-        asked.append((secret(scene.source.reference), needs))
-        return ["no"]
-
-    monkeypatch.setattr(OwnIssuer, "works_with", works_with)
     other = replace(scene.world.spec("other"), scope={"may": "write"})
     scene.sim.journal.put([Amendment(record=Record(name="other", spec=other, standing=Standing.MANAGED))])
-    fields = scene.source.secret_of("issuer-ref-1")
-    (trial,) = scene.one.trials(scene.spec, fields, "2-label")
-    assert trial.run() == ["issuer issuer: no"]
-    ((value, needs),) = asked
-    assert value == fields.reveal("token")
-    assert needs == [({"may": "write"}, {}), ({"read": "all"}, {})]  # each once, by the names of the credentials
-    assert scene.one.trials(other, fields, "2-label") == ()
+    scene.own.elsewhere = "what is in place is not asked"
+    (trial,) = scene.one.trials(scene.spec, scene.source.secret_of("issuer-ref-1"), "2-label")
+    assert trial.run() == []
+    assert scene.source.needs == [({"may": "write"}, {}), ({"read": "all"}, {})]  # each once, by the names of the credentials
+    scene.source.powerless = lambda _version: True
+    assert "may not do this" in trial.run()[0]
+    assert scene.one.trials(other, scene.source.secret_of("issuer-ref-1"), "2-label") == ()
 
 
 def test_denied_is_an_answer() -> None:
