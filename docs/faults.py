@@ -174,6 +174,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("journal", "it is of a newer version", f"{REAL}/test_daemon.py::test_a_journal_of_a_newer_version"),
     ("journal", "a second daemon opens it", f"{REAL}/test_daemon.py::test_a_second_daemon_over_the_same_journal"),
     ("PostgreSQL", "it is away", f"{REAL}/test_postgresql_daemon.py::test_the_daemon_outlives_its_database"),
+    (
+        "PostgreSQL",
+        "it goes away before a pivot",
+        f"{REAL}/test_postgresql_daemon.py::test_nothing_dies_while_the_database_is_gone",
+    ),
     ("PostgreSQL", "its connections are killed", f"{REAL}/test_postgresql_outages.py::test_killed_connections"),
     ("PostgreSQL", "it is restarted", f"{REAL}/test_postgresql_outages.py::test_a_restart"),
     ("PostgreSQL", "it hangs", f"{REAL}/test_postgresql_outages.py::test_a_server_that_hangs"),
@@ -242,6 +247,29 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         f"{SIM}/test_leaked_versions.py::test_what_consumers_may_still_use_is_not_killed_when_both_leaked",
     ),
     ("engine", "it does nothing at all", "tests/incidents/test_outlived.py::test_storm_0558"),
+    ("engine", "it stands still, and so does the alarm", f"{UNIT}/test_pulse.py::test_it_falls_silent_when_nothing_gets_on"),
+    (
+        "engine",
+        "a rotation comes too late",
+        f"{UNIT}/test_watchdog.py::test_a_late_rotation_is_told_of_at_50_25_and_10_per_cent",
+    ),
+    (
+        "engine",
+        "backing off, or the wait for a person, lasts longer than a version",
+        f"{SIM}/test_expiring.py::test_it_is_tried_more_often_as_the_end_comes_near_and_replaced_in_time",
+    ),
+    (
+        "person",
+        "a pause a moment before the pivot",
+        f"{SIM}/test_gate.py::test_a_pause_between_the_gate_and_the_pivot_beats_it",
+    ),
+    ("person", "a hold that lasts until after an expiry", f"{UNIT}/test_policy.py::test_what_lets_a_version_expire_is_told"),
+    ("person", "a hold over a leak", f"{SIM}/test_expiring.py::test_a_leak_under_a_hold_is_loud"),
+    (
+        "person",
+        "a value is changed by hand while nobody is at work",
+        f"{REAL}/test_by_hand.py::test_a_token_of_vault_is_rotated_by_hand",
+    ),
     (
         "ourselves",
         "a new credential of our own works and lacks a right",

@@ -83,7 +83,7 @@ INCIDENTS = (
         "GitHub, 29 March",
         "2025",
         "an internal credential expired, and nobody noticed for two days",
-        "people are told days before an expiry, and by the watchdog when nothing else runs",
+        "people are told days before an expiry, and when 50, 25 and 10 % of the time that its rotation had are left",
         f"{OUTLIVED}::test_github_march_2025",
         "an inventory, for credentials that nobody declared",
     ),

@@ -4,6 +4,7 @@ all goes on by itself."""
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -39,10 +40,11 @@ credentials:
 
 
 @pytest.fixture
-def alone(tmp_path: Path, own_database: Database) -> Iterator[tuple[Installation, int]]:
-    """A daemon over a database that may be struck, and the port of its probes."""
+def alone(request: pytest.FixtureRequest, tmp_path: Path, own_database: Database) -> Iterator[tuple[Installation, int]]:
+    """A daemon over a database that may be struck, and the port of its probes; its overlap may be another one."""
     port = free_port()
-    ours = Fleet(tmp_path, CONFIG.format(port=port), own_database.url)
+    config = CONFIG.format(port=port).replace("overlap: 0s", f"overlap: {getattr(request, 'param', '0s')}")
+    ours = Fleet(tmp_path, config, own_database.url)
     try:
         daemon = ours.add()
         daemon.start()
@@ -91,6 +93,32 @@ def test_the_daemon_outlives_its_database(
         threading.Event().wait(0.1)
     daemon.until_row("app", lambda row: row["generation"] == 2 and row["state"] == "quiet", "rotate", 15)
     assert any("journal unavailable" in line["event"] for line in said(daemon))
+
+
+def living(daemon: Installation) -> list[int]:
+    """The generations that the issuer accepts."""
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.state}/builtin.db?mode=ro", uri=True)) as issuer:
+        alive = "SELECT generation FROM token WHERE revoked IS NULL ORDER BY generation"
+        return [generation for (generation,) in issuer.execute(alive)]
+
+
+@pytest.mark.parametrize("alone", ["4s"], indirect=True)
+def test_nothing_dies_while_the_database_is_gone(alone: tuple[Installation, int], own_postgresql: PostgresServer) -> None:
+    """The overlap is over and everybody has moved, but the decision cannot be written down: both versions live, nothing is
+    written, the process stays. When the database is back the rotation comes to its end."""
+    daemon, _ = alone
+    daemon.command("rotate", "app")
+    daemon.until_row("app", lambda row: row["state"] == "verified", "verify", 20)
+    published = (daemon.directory / "app.env").read_text()
+    own_postgresql.stop()
+    for _ in range(8):
+        threading.Event().wait(1.0)
+        assert living(daemon) == [1, 2]
+        assert (daemon.directory / "app.env").read_text() == published
+        assert daemon.daemon is not None
+        assert daemon.daemon.poll() is None
+    own_postgresql.start()
+    daemon.until(lambda: living(daemon) == [2], "end what the rotation has replaced", 30)
 
 
 def test_reading_without_a_daemon(alone: tuple[Installation, int]) -> None:
