@@ -27,6 +27,7 @@ from rotatord.cloudflare_formats import WHOLE
 from rotatord.cloudflare_labels import digest, name_of
 from rotatord.cloudflare_rights import rights_of
 from rotatord.cloudflare_scope import condition_of, condition_seen, flat, grants_of, problems, same_networks, spelled, time_of
+from rotatord.cloudflare_survey import survey
 from rotatord.cloudflare_tokens import ACTIVE, DISABLED, EXPIRED, Tokens, live, surplus, unused
 from rotatord.cloudflare_vantage import Vantage, VantageSettings
 from rotatord.cloudflare_verify import Send, Verify
@@ -64,6 +65,7 @@ class Settings(CloudflareSettings):
 
     s3_keys: bool = False  # the fields access_key_id and secret_access_key too, as R2's S3 interface takes them
     vantage: VantageSettings | None = None  # where values are tried from, if not from here
+    survey: bool = False  # ``check`` tells who else may act in the account
     addresses: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()  # from which this daemon calls
     catalogue_age: Length = timedelta(hours=1)
     propagation: Length = timedelta(seconds=30)
@@ -216,13 +218,17 @@ class CloudflareTokens:
             found.append("its scope holds for all accounts that the user is in, those to come too")
         return found
 
+    def survey(self) -> Sequence[str]:
+        account = self._settings.account_id
+        return survey(self._api.calls(), account, self._now()) if self._settings.survey and account else ()
+
     def preview(self, request: MintRequest) -> JsonMap:
         """The request that would make the token. Read-only."""
         calls = self._api.calls()
         return {"method": "POST", "path": self._family.base, "body": self._body(calls, request)}
 
     def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[CloudflareRight]:
-        return rights_of(self._family, scope)
+        return rights_of(self._family, scope, survey=self._settings.survey)
 
     # --- our own token ------------------------------------------------------------------------------------------
 

@@ -10,11 +10,13 @@ from rotatord.rights import CloudflareRight
 _HEX = frozenset("0123456789abcdef")
 
 
-def rights_of(family: Family, scope: JsonMap) -> list[CloudflareRight]:
+def rights_of(family: Family, scope: JsonMap, *, survey: bool = False) -> list[CloudflareRight]:
     """To make, find and end tokens; to look up what is named; and what an account's token must hold to hand it on."""
     place = "user" if family.account is None else f"account/{family.account}"
     minting = "User.API Tokens:Edit" if family.account is None else "Account.Account API Tokens:Edit"
     found = [CloudflareRight(minting, place, why="to make, find, switch off and end tokens")]
+    if survey and family.account is not None:
+        found.append(CloudflareRight("Account.Account Settings:Read", place, why="to tell who else may act there"))
     for grant in grants_of(scope) if scope else ():
         for resource in grant.resources:
             found += _to_look_up(resource)

@@ -24,6 +24,7 @@ from rotatord.ports import (
     Preview,
     Published,
     Remarks,
+    Surveys,
 )
 from rotatord.steps.preflight import UNTIL_IT_RUNS
 
@@ -36,7 +37,7 @@ def check(specs: Iterable[Spec], plugins: Plugins, own: Sequence[Own] = ()) -> l
     ordered = sorted(specs, key=lambda spec: not spec.own_of)
     used = set[str]().union(*map(used_by, ordered))
     ours = [_ours(each) for each in own if each.of in used]
-    return [*ours, *(finding for spec in ordered for finding in _of(spec, plugins))]
+    return [*ours, *_surveys(ordered, plugins), *(finding for spec in ordered for finding in _of(spec, plugins))]
 
 
 def _ours(own: Own) -> Finding:
@@ -68,6 +69,22 @@ def preview(record: Record, plugins: Plugins, installation: str) -> JsonMap:
         return shown | {"request": issuer.preview(request)}
     except OutsideError as error:
         return shown | {"cannot_show": str(error)}
+
+
+def _surveys(specs: Sequence[Spec], plugins: Plugins) -> Iterator[Finding]:
+    """Who else may act at the issuers of these: said once for each of them."""
+    for name in dict.fromkeys(spec.issuer for spec in specs):
+        with suppress(OutsideError):  # who cannot be made has a finding of its own
+            issuer = plugins.issuer(name)
+            if isinstance(issuer, Surveys):
+                yield from _surveyed(f"others at issuer {name}", issuer)
+
+
+def _surveyed(subject: str, issuer: Surveys) -> Iterator[Finding]:
+    try:
+        yield from (Finding(subject=subject, ok=True, detail=sentence) for sentence in issuer.survey())
+    except OutsideError as error:
+        yield Finding(subject=subject, ok=None, detail=str(error))
 
 
 def _of(spec: Spec, plugins: Plugins) -> Iterator[Finding]:

@@ -98,6 +98,9 @@ from rotatord.ports.issuer import (
     Sessions as Sessions,
 )
 from rotatord.ports.issuer import (
+    Surveys as Surveys,
+)
+from rotatord.ports.issuer import (
     Suspend as Suspend,
 )
 from rotatord.ports.issuer import (

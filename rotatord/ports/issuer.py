@@ -242,6 +242,14 @@ class Preflight(Protocol):
 
 
 @runtime_checkable
+class Surveys(Protocol):
+    """Can tell who else may act where its versions live, and what they used lately. Sentences; read-only; asked once for all
+    credentials."""
+
+    def survey(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Remarks(Protocol):
     """What keeps nothing from being done and should be known to whoever checks: that more is allowed than a scope says, for
     one. Sentences; read-only."""
