@@ -64,6 +64,10 @@ def test_applications_and_members_are_told(cloudflare: FakeCloudflare) -> None:
     assert "API access is off for the account, and on for bob@example.com" in "\n".join(issuer.survey())
     bob.api_access = None
     assert not any("API access" in sentence for sentence in issuer.survey())
+    del cloudflare.account.settings["api_access_enabled"]
+    assert any("API access cannot be told" in sentence for sentence in issuer.survey())
+    cloudflare.account.type = "standard"
+    assert any("API access is on: 2 members" in sentence for sentence in issuer.survey())
 
 
 def test_what_may_not_be_looked_at_is_told_as_such(cloudflare: FakeCloudflare) -> None:
