@@ -110,9 +110,10 @@ def _applications(calls: Calls, account: str, _: datetime) -> list[str]:
 def _api_access(calls: Calls, account: str, _: datetime) -> list[str]:
     """Only on an Enterprise plan is there a switch. It is one of the dashboard's: the API need not show it."""
     about = calls.get(f"/accounts/{account}")
-    on = (about.get("settings") or {}).get("api_access_enabled")
+    settings = about.get("settings") or {}
+    on = settings.get("api_access_enabled")
     members = calls.pages(f"/accounts/{account}/members")
-    if on is None and about.get("type") == "enterprise":
+    if "api_access_enabled" not in settings and about.get("type") == "enterprise":
         return ["whether members have API access cannot be told: Cloudflare does not show it here, its dashboard does"]
     differ = [row for row in members if isinstance(row.get("api_access_enabled"), bool) and row["api_access_enabled"] is not on]
     if on is False:
