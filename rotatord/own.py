@@ -87,11 +87,12 @@ class Ownership:
         """The references that lead into this destination, each with the key that it reads there."""
         if not self._by_name:
             return []
-        backend = known.backend(destination.backend)
-        if not isinstance(backend, Referable):
-            return []
+        backend, keys = known.backend(destination.backend), list(destination.keys) or list(fields)
+        mounted: list[tuple[JsonMap, str]] = [({"file": f"{destination.mounted_at}/{key}"}, key) for key in keys]
+        leading = mounted if destination.mounted_at else []
         try:
-            leading = backend.referred(destination, list(destination.keys) or list(fields))
+            if isinstance(backend, Referable):
+                leading = [*leading, *backend.referred(destination, keys)]
         except (OutsideError, ValueError):
             return []  # its address is malformed; checking the configuration says so
         found = []

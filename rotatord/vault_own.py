@@ -15,6 +15,7 @@ from rotatord.vault_client import Calls, VaultClient, missing_rights, parse_time
 from rotatord.vault_login import Login
 
 _SELF = "auth/token/lookup-self"
+_UNSEEN_SECONDS = 3600.0  # each refusal is a line in Vault's audit log
 _CHILD = "it is no orphan: it ends with its parent token, whose end cannot be seen from here"
 
 
@@ -22,6 +23,7 @@ class OwnVault:
     """The powers Empowered and TellsOwnLife. Plugins say what they need."""
 
     _vault: VaultClient
+    _unseen: tuple[float, Life] | None = None  # until when Vault's refusal to let us look is not asked for again
 
     def _needed(self, needs: Sequence[Any]) -> Sequence[VaultRight]:
         raise NotImplementedError
@@ -49,10 +51,15 @@ class OwnVault:
             return [life_of("auth.jwt.jwt", login.read(auth.jwt.jwt))]
         if auth.kubernetes is not None:
             return [life_of("auth.kubernetes.token_file", login.read({"file": auth.kubernetes.token_file}))]
+        if self._unseen is not None and self._vault.monotonic() < self._unseen[0]:
+            return [self._unseen[1]]
         calls = self._vault.calls()
         if auth.approle is not None:
-            return [_of_secret_id(calls, auth.approle.mount, login.read(auth.approle.secret_id))]
-        return [_of_token(calls, "auth.token" if auth.token is not None else "auth.token_file")]
+            life = _of_secret_id(calls, auth.approle.mount, login.read(auth.approle.secret_id))
+        else:
+            life = _of_token(calls, "auth.token" if auth.token is not None else "auth.token_file")
+        self._unseen = (self._vault.monotonic() + _UNSEEN_SECONDS, life) if life.unknown else None
+        return [life]
 
 
 @contextlib.contextmanager
@@ -70,6 +77,8 @@ def _as_with(vault: VaultClient, secret: Secrets) -> Iterator[Calls]:
 
 def _of_token(calls: Calls, place: str) -> Life:
     answer = calls.request("get", _SELF, None, (403,))
+    if answer.token_is_dead:
+        return Life(place=place, danger="Vault does not know it any more")
     if answer.status == 403:
         return Life(place=place, unknown=f"it may not look at itself ({_SELF})")
     told = answer.data
@@ -78,12 +87,13 @@ def _of_token(calls: Calls, place: str) -> Life:
     if ends is None:
         return Life(place=place, danger=danger)
     limit = timedelta(seconds=int(told.get("explicit_max_ttl") or 0))
-    if limit:  # whoever renews it, it ends there
+    renewed = bool(told.get("renewable"))
+    if limit and renewed:  # whoever renews it, it ends there
         return Life(
             place=place, ends_at=datetime.fromtimestamp(int(told["creation_time"]), UTC) + limit, lasts=limit, danger=danger
         )
     lasts = timedelta(seconds=int(told.get("period") or told.get("creation_ttl") or 0))
-    return Life(place=place, ends_at=ends, lasts=lasts or None, renewed=bool(told.get("renewable")), danger=danger)
+    return Life(place=place, ends_at=ends, lasts=lasts or None, renewed=renewed, danger=danger)
 
 
 def _of_secret_id(calls: Calls, mount: str, value: str) -> Life:

@@ -262,7 +262,9 @@ def ourselves(context: Context, spec: Spec) -> Iterator[Trouble]:  # noqa: ARG00
     """We are a consumer of what is our own, and of nothing else."""
     for index, consumer in enumerate(spec.consumers):
         if consumer.type == OURSELVES and not (spec.own_of and index == len(spec.consumers) - 1):
-            what = f"type {OURSELVES!r} is not declared: it is a consumer of our own credentials by itself, found by their destination"
+            what = (
+                f"type {OURSELVES!r} is not declared: our own credentials are found by their destination, and have it already"
+            )
             yield Trouble(("consumers", index, "type"), what)
 
 

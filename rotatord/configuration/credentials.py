@@ -65,6 +65,7 @@ class Builder:
                     keys=item.keys,
                     version_key=item.version_key,
                     wave=item.wave,
+                    mounted_at=item.mounted_at or "",
                 )
                 for item in section.destinations
             ),

@@ -32,7 +32,7 @@ from rotatord.model import Window
 
 CREDENTIALS = "credentials"
 OWN_CONSUMER_KEYS = frozenset({"type", "name", "health", "refresh_within", "wave", "copies"})
-OWN_DESTINATION_KEYS = frozenset({"backend", "keys", "version_key", "wave"})
+OWN_DESTINATION_KEYS = frozenset({"backend", "keys", "version_key", "wave", "mounted_at"})
 NOTICE_KINDS = ("halted", "rolled_back", "expiring", "overdue", "strays", "drift", "leaked", "read_only", "paused")
 
 
@@ -171,6 +171,11 @@ class DestinationSection(BaseModel):
         default=None, description="a further key that holds the version's label", examples=["TOKEN_VERSION"]
     )
     wave: int = Field(default=0, ge=0, le=100, description="waves are published, reloaded and verified one after the other")
+    mounted_at: str | None = Field(
+        default=None,
+        description="the directory in which rotatord itself finds it, each key a file: a Secret that is mounted in its own pod",
+        examples=["/run/secrets/rotatord"],
+    )
 
 
 class CopySection(BaseModel):

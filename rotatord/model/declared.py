@@ -64,6 +64,7 @@ class Destination:
     keys: dict[str, str]
     version_key: str | None = None
     wave: int = 0
+    mounted_at: str = ""  # where we ourselves find its keys, each a file, brought there by somebody else
 
     @property
     def id(self) -> str:

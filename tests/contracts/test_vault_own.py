@@ -56,6 +56,28 @@ def test_a_token_that_has_no_end(vault_place: Place, surroundings: Any) -> None:
     assert found == Life(place="auth.token")
 
 
+def test_a_dead_one_is_in_danger(vault_place: Place, surroundings: Any) -> None:
+    """Somebody revoked it: that is no lack of rights."""
+    auth = given(vault_place, ttl="1h")
+    plugin = issuer(vault_place, surroundings, auth)
+    assert plugin.own_life()[0].danger == ""
+    vault_place.server.call("POST", "auth/token/revoke", {"token": (vault_place.directory / "given").read_text()})
+    assert "does not know it any more" in plugin.own_life()[0].danger
+
+
+def test_a_refusal_to_look_is_not_asked_for_every_minute(vault_place: Place, surroundings: Any) -> None:
+    """Each is a line in Vault's audit log, which people watch."""
+    vault_place.server.policy(vault_place.name, f'path "{KV_MOUNT}/*" {{ capabilities = ["read"] }}')
+    auth = given(vault_place, policies=[vault_place.name], no_default_policy=True, ttl="1h")
+    plugin = issuer(vault_place, surroundings, auth)
+    refused = len(vault_place.server.audit())
+    assert plugin.own_life()[0].unknown
+    asked = len(vault_place.server.audit())
+    assert asked > refused
+    assert plugin.own_life()[0].unknown
+    assert len(vault_place.server.audit()) == asked
+
+
 def test_a_child_is_in_danger(vault_place: Place, surroundings: Any) -> None:
     """It dies with its parent, whenever that is."""
     found = life(vault_place, surroundings, given(vault_place, at="auth/token/create", ttl="1h"))

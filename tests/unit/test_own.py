@@ -60,6 +60,20 @@ def test_what_a_reference_leads_to_is_our_own(tmp_path: Path) -> None:
     assert [consumer.type for consumer in spec.consumers] == [OURSELVES]
 
 
+def test_a_secret_that_is_mounted_in_our_own_pod_is_our_own(tmp_path: Path) -> None:
+    """Somebody else brings it there, so only a person can say where."""
+    text = "issuers: {tokens: {type: vault_token, address: 'https://vault:8200', auth: {token: {file: /run/own/token}}}}\n"
+    text += "backends: {cluster: {type: kubernetes, namespace: ops}}\ncredentials:\n  - name: ours\n    issuer: tokens\n"
+    text += TOKENS + "    policy: {max_age: 30d}\n    parameters: {role: own}\n    destinations:\n"
+    place = "      - {backend: cluster, name: own, keys: {token: token}, mounted_at: /run/own}\n"
+    (tmp_path / "rotatord.yaml").write_text(text + place)
+    spec = load(tmp_path / "rotatord.yaml").specs["ours"]
+    assert spec.own_of == ("issuers.tokens",)
+    (tmp_path / "rotatord.yaml").write_text(text + place.replace(", mounted_at: /run/own", ""))
+    with pytest.raises(ConfigError, match="no consumers"):
+        load(tmp_path / "rotatord.yaml")
+
+
 def test_a_key_of_a_document_is_our_own(tmp_path: Path) -> None:
     """Both parts of a key lie in one document, and switch in one write."""
     place = "{backend: files, path: aws.json, keys: {id: access_key_id, secret: secret_access_key}}"
