@@ -1,7 +1,7 @@
 """Ten thousand tokens of Cloudflare that are due at once, within its real limits, in virtual time: the same on every machine.
 
 The engine, its budgets and the issuer are the real ones; the API is the strict fake, which shuts out whoever asks more than
-1200 times in five minutes. An account has at most 500 tokens, and each needs a second one while it is replaced: forty accounts.
+1200 times in five minutes. An account has at most 500 tokens, and each needs a second one while it is replaced: 41 accounts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rotatord.testing.cloudflare import LIKE_CLOUDFLARE, Call, FakeCloudflare, O
 from rotatord.testing.cloudflare.outgoing import InMemory
 from rotatord.testing.turns import Turns
 
-ACCOUNTS = int(os.environ.get("BENCH_ACCOUNTS", "40"))
+ACCOUNTS = int(os.environ.get("BENCH_ACCOUNTS", "41"))
 EACH = 249  # each has two while it is replaced, an account has 500 at most, and one is our own
 CALL_SECONDS = 0.3
 LOOK_SECONDS = 0.1
