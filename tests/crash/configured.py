@@ -79,7 +79,7 @@ class Credential:
         """Its part of the configuration."""
         issuers = {"vault_token": "tokens", "vault_approle": "roles", "kubernetes_token": "accounts"}
         issuer = issuers.get(self.issuer) or {"aws_iam_user": "users", "aws_sts": "sessions"}[self.issuer]
-        proof = f"refresh_within: {self.stale_after + 1:g}s" if self.stale_after else f"attest: {attest}"
+        proof = f"refresh_within: {self.stale_after + 3:g}s" if self.stale_after else f"attest: {attest}"
         consumers = [f"{{type: observe, name: app, {proof}}}"]
         if self.deployed:
             patience = "gather: 200ms, stuck_after: 60s, steady_for: 300ms, progress_within: 120s, timeout: 2"
