@@ -209,6 +209,7 @@ class Daemon:
     def run_once(self) -> None:
         """Do what is due, without API and chores."""
         self._serve_issuers()
+        self.ourselves.hurry = self.ourselves.look  # nobody comes back to what is done aside
         self.engine.run_once()
 
     def _serve_issuers(self) -> None:

@@ -79,3 +79,15 @@ def test_a_new_one_that_lacks_a_right_is_never_published(ours: Ours, daemon: Ins
     assert (daemon.directory / "own-token").read_text() == before
     daemon.rotated("app")
     assert ours.refused() == []
+
+
+def test_without_a_daemon_that_stays(ours: Ours, daemon: Installation) -> None:
+    """`run --once` takes up itself what it publishes, before it ends: nobody else would look."""
+    daemon.command("rotate", "own-login")
+    daemon.command("rotate", "own-token")
+    daemon.stop(signal.SIGKILL)
+    ended = daemon.ask("run", "--config", str(daemon.config_file), "--once")
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["name"]: row for row in daemon.read("status")["credentials"]}
+    assert [rows[name]["last_rotation"]["state"] for name in ("own-login", "own-token")] == ["completed"] * 2
+    assert ours.refused() == []
