@@ -11,6 +11,7 @@ import functools
 import importlib
 import json
 import os
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -207,8 +208,10 @@ class Transport:
                 preload_content=False,
             )
             return _understood(response)
-        except urllib3.exceptions.SSLError:
+        except urllib3.exceptions.SSLError as error:
             self._reread(loaded)  # the authority's certificate, or our own, may be a new one
+            if any(isinstance(cause, ssl.SSLEOFError) for cause in error.args):
+                raise Retryable(f"the API server at {loaded.address} ended the connection before TLS was agreed on") from None
             raise Retryable(f"the API server at {loaded.address} and we do not trust each other by TLS") from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
             raise Retryable(f"the API server at {loaded.address} did not answer in time") from None

@@ -76,6 +76,22 @@ def cluster(server: Loopback, make: Callable[..., Cluster]) -> Cluster:
     return make(server.url)
 
 
+def test_a_connection_that_ends_in_the_handshake_is_no_matter_of_trust(make: Callable[..., Cluster]) -> None:
+    """A network that is cut, or a server that goes away, sends nobody to look at certificates."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1024)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        cluster = make(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(Retryable, match="ended the connection before TLS"):
+            cluster.get("secrets", "shop", "app")
+        thread.join(10)
+
+
 def calls(cluster: Cluster) -> dict[str, Callable[[], Any]]:
     """Every kind of request."""
     body = {"metadata": {"name": "app", "namespace": "shop"}, "data": {"TOKEN": ENCODED}}
