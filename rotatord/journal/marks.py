@@ -26,6 +26,7 @@ class Move:
     to: str
     at: str
     event_seq: int  # the last event's number
+    schema: str  # of the version that moved it
 
     def text(self) -> str:
         return json.dumps(asdict(self))

@@ -62,13 +62,14 @@ def moving(source: Place, target: Place, *, actor: str, now: datetime, ids: Ids)
             raise Refused(f"{goal.name} was moved away from there: name an empty place, or remove what is left there")
         if goal.revision == ARRIVING and goal.move is not None and goal.move.origin != origin.name:
             raise Refused(f"a move from {goal.move.origin} to {goal.name} has not ended: end that one first")
+        if goal.revision == ARRIVING and (goal.move is None or goal.move.schema != HEAD):
+            raise Refused(f"a move to {goal.name} was begun by another version of rotatord: remove what is left there")
         if goal.revision == HEAD and _holds(goal):
             raise Refused(f"{goal.name} holds a journal already, {_holds(goal)}: name an empty place")
         if not _holds(origin):
             raise Refused(f"{origin.name} holds nothing that could be moved")
-        move = Move(
-            id=ids.new("move"), origin=origin.name, to=goal.name, at=now.isoformat(timespec="seconds"), event_seq=_last(origin)
-        )
+        at = now.isoformat(timespec="seconds")
+        move = Move(id=ids.new("move"), origin=origin.name, to=goal.name, at=at, event_seq=_last(origin), schema=HEAD)
         _copy(origin, goal, move)
         goal.connection.exec_driver_sql(goal.begin)
         yield f"copied {_holds(goal)}"
@@ -89,7 +90,7 @@ def _ended(origin: End, goal: End) -> Iterator[str]:
         where = f" to {move.to} at {move.at}" if move else ""
         raise Refused(f"{origin.name} was moved{where}: there is nothing in force to be moved")
     if goal.revision == ARRIVING:
-        _mark(goal, HEAD, move, move.event_seq)
+        _mark(goal, move.schema, move, move.event_seq)
     yield f"{goal.name} is in force"
 
 
@@ -264,7 +265,8 @@ def _refuse_company(connection: Connection) -> None:
     from rotatord.journal.postgresql_leases import NOW  # noqa: PLC0415
 
     alone = connection.exec_driver_sql(STARTING, {"what": "configuration"}).scalar_one()
-    at_work = connection.scalar(select(func.count()).where(LEASES.c.owner != "", LEASES.c.expires_at > text(NOW)))
+    held = select(func.count()).where(LEASES.c.owner != "", LEASES.c.expires_at > text(NOW))
+    at_work = connection.scalar(held.where(LEASES.c.name.not_like("chore:%")))  # those outlive who did them by hours
     if not alone or at_work:
         raise Refused(
             "a daemon works with this database: stop all of them and try again (one that was killed counts until its lease is "

@@ -13,6 +13,7 @@ import pytest
 
 from rotatord.errors import JournalUnavailable, Refused
 from rotatord.journal import open_journal
+from rotatord.journal.migrations import HEAD
 from rotatord.journal.moving import moving, sqlite_place
 from rotatord.ports import Journal
 from rotatord.testing.clock import START, SeededIds, VirtualClock
@@ -182,3 +183,27 @@ def test_what_does_not_arrive_whole_is_not_put_in_force(old: Path, tmp_path: Pat
     with pytest.raises(JournalUnavailable, match="holds other facts than were written"):
         list(stages(old, new))
     assert (in_force(old), in_force(new)) == (True, False)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_another_version_may_end_a_move_but_not_begin_it_anew(old: Path, tmp_path: Path, stage: int) -> None:
+    """An upgrade comes between: what is there in full is put in force as the schema that it has, and brought up to date when
+    it is opened; what is there by half is not written over in a schema that it has not."""
+    new = tmp_path / "new.db"
+    going = stages(old, new)
+    for _ in range(stage + 1):
+        next(going)
+    going.close()  # type: ignore[attr-defined]
+    for path in (old, new):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("""UPDATE facts SET value = replace(value, '"schema": "', '"schema": "0') WHERE key = 'move'""")
+            connection.commit()
+    if stage == 0:
+        with pytest.raises(Refused, match="begun by another version of rotatord"):
+            list(stages(old, new))
+        assert in_force(old)
+    else:
+        assert list(stages(old, new)) == [f"{new} is in force"]
+        with contextlib.closing(sqlite3.connect(new)) as connection:
+            ((mark,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        assert mark == "0" + HEAD
