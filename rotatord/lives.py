@@ -29,15 +29,20 @@ def renewal_lead(policy: Policy, life: timedelta) -> timedelta:
     return life * DEFAULT_LEAD
 
 
-@lru_cache(maxsize=1024)
 def spread(name: str) -> float:
-    """A number in [0, 1) that is always the same for a name and even over many names. Asked at each commit."""
+    """A number in [0, 1) that is always the same for a name and even over many names."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def pull(record: Record, lead: timedelta, life: timedelta) -> timedelta:
     """By how much this credential is due earlier than its twins; never more than half of what is left before the lead."""
-    return min(lead * record.spec.policy.jitter_percent / 100, (life - lead) / 2) * spread(record.name)
+    return _pulled(record.name, record.spec.policy.jitter_percent, lead, life)
+
+
+@lru_cache(maxsize=1024)
+def _pulled(name: str, percent: float, lead: timedelta, life: timedelta) -> timedelta:
+    """Asked several times at each commit, and always the same for one version."""
+    return min(lead * percent / 100, (life - lead) / 2) * spread(name)
 
 
 def renewal(record: Record) -> tuple[datetime, datetime] | None:
