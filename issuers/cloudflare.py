@@ -248,7 +248,7 @@ class CloudflareTokens:
             self._own = None
 
     def own_life(self) -> Sequence[Life]:
-        return [own.life(own.look(self._api.calls(), self._family))]
+        return [own.life(own.look(self._api.calls(), self._family), self._api.form())]
 
     def sent(self) -> int:
         """How many requests were made since this was asked last."""

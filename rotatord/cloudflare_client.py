@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rotatord.clock import Clock, SystemClock
 from rotatord.cloudflare_errors import NOT_UNDERSTOOD, Answer, error_of, wait_of
+from rotatord.cloudflare_formats import Form, recognise
 from rotatord.errors import Invalid, Retryable
 from rotatord.http import Guard, Limits, Outgoing, OutgoingSettings, check_url
 from rotatord.mistakes import form
@@ -135,6 +136,10 @@ class Cloudflare:
         self._lock = threading.Lock()
         self._blocked: tuple[datetime, datetime] | None = None  # since, until
         self._sent = 0
+
+    def form(self) -> Form:
+        """What our own token is by its looks."""
+        return recognise(self._own())
 
     def calls(self) -> Calls:
         """The requests of one method of a plugin: together they stay below ``timeout`` seconds."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from rotatord.cloudflare_catalogue import Catalogue
 from rotatord.cloudflare_client import Calls, Family
+from rotatord.cloudflare_formats import Form
 from rotatord.cloudflare_scope import condition_seen, time_of
 from rotatord.errors import Denied, Invalid, NotFound, OutsideError
 from rotatord.ports import Life
@@ -73,8 +74,9 @@ def lacking(own: Own, family: Family, catalogue: Catalogue, calls: Calls) -> lis
     return [f"rotatord's own token at Cloudflare ({own.id}) needs the permission {family.minting} for {family}"]
 
 
-def life(own: Own) -> Life:
-    """How long it lasts, for whoever watches over that."""
+def life(own: Own, form: Form) -> Life:
+    """How long it lasts, and what is unwise about it, for whoever watches over that."""
     lasts = own.expires_at - own.issued_at if own.expires_at and own.issued_at else None
     everywhere = "it may be used from any address: whoever finds it can make tokens (pin it to the daemon's)"
-    return Life(place=PLACE, ends_at=own.expires_at, lasts=lasts, danger=everywhere if own.pinned is False else "")
+    dangers = (everywhere if own.pinned is False else "", form.warning)
+    return Life(place=PLACE, ends_at=own.expires_at, lasts=lasts, danger="; ".join(filter(None, dangers)))

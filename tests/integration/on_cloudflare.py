@@ -12,7 +12,7 @@ from rotatord.http import Response
 from rotatord.ports import LiveRef, Surroundings
 from rotatord.secret import Secret
 from rotatord.testing.book import Book
-from rotatord.testing.cloudflare import CutOff, Dropped, FakeCloudflare, Garbled, Hangs, Held, Wire
+from rotatord.testing.cloudflare import CutOff, Dropped, FakeCloudflare, Garbled, Hangs, Held, Weather, Wire
 from rotatord.testing.simulator import INSTALLATION
 from rotatord.testing.world import World
 from tests.integration.every_call import Strikes
@@ -71,8 +71,13 @@ class Tokens:
         ]
 
     def use(self, secret: Secret) -> bool:
-        zone = self.cloudflare.zones[ZONE]
-        return self.cloudflare.ask("GET", f"/zones/{zone}/dns_records", token=secret.reveal("token")).status == 200
+        """Whether its consumer is let in; the weather is ours alone, so that any refusal is our doing."""
+        zone, weather = self.cloudflare.zones[ZONE], self.cloudflare.weather
+        self.cloudflare.weather = Weather()
+        try:
+            return self.cloudflare.ask("GET", f"/zones/{zone}/dns_records", token=secret.reveal("token")).status == 200
+        finally:
+            self.cloudflare.weather = weather
 
     def live(self, credential: str | None = None) -> list[LiveRef]:
         return [LiveRef(ref=ref) for ref in self.refs()]

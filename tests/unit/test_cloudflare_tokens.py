@@ -365,6 +365,8 @@ def test_our_own_token_is_told_of(cloudflare: FakeCloudflare) -> None:
     (life,) = issuer_of(cloudflare).own_life()
     assert life.ends_at is None
     assert "any address" in life.danger
+    (life,) = issuer_of(cloudflare, cloudflare.parent_token("Zone Read", old=True)).own_life()
+    assert "the form of before 2026" in life.danger
 
 
 def test_what_our_own_token_lacks_is_named(cloudflare: FakeCloudflare) -> None:
