@@ -67,7 +67,13 @@ def too_old(record: Record) -> tuple[datetime, datetime] | None:
     current, age = record.current, record.spec.policy.max_age
     if current is None or age is None:
         return None
-    return current.minted_at + age - pull(record, age, 2 * age), current.minted_at + age * TOO_OLD
+    return current.minted_at + age - pull(record, age, 2 * age), current.minted_at + far_too_old(age)
+
+
+@lru_cache(maxsize=1024)
+def far_too_old(age: timedelta) -> timedelta:
+    """The age at which a version that should live for ``age`` should have been replaced, whatever held that up."""
+    return age * TOO_OLD
 
 
 def renewal_missed(renew_at: datetime, expires_at: datetime) -> datetime:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from rotatord.lateness import next_level
-from rotatord.lives import TOO_OLD
+from rotatord.lives import far_too_old
 from rotatord.model import Owing, Record, Standing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,7 +19,8 @@ NO_TIME = -NO_DEADLINE  # and this before
 
 def micros(moment: datetime) -> int:
     """Whole microseconds since 1970; exact, so that comparing numbers is comparing times."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment(number: int) -> datetime:
@@ -66,7 +67,7 @@ def _deadlines(record: Record) -> Iterator[datetime]:
     if record.current is not None and record.current.expires_at is not None:
         yield record.current.expires_at
     if record.current is not None and record.spec.policy.max_age is not None:
-        yield record.current.minted_at + record.spec.policy.max_age * TOO_OLD
+        yield record.current.minted_at + far_too_old(record.spec.policy.max_age)
     if rotation is not None and rotation.hard_deadline is not None:
         yield rotation.hard_deadline
     if record.leaks:
