@@ -18,20 +18,23 @@ from tests.integration.replicas import Fleet, freeze, thaw
 from tests.integration.running import ROTATORD, Installation
 from tests.servers.postgresql import Database
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.postgresql, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CONFIG = """
 state_dir: state
 issuers: {own: {type: builtin}}
 backends: {files: {type: file}}
 policies:
-  slow: {ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: 10s, settle: 0s, poll: 100ms, unproven: {overlap: 10s}}
+  slow: {ttl: 1h, renew_before: 10m, alarm_before: 5m, overlap: 1s, settle: 0s, poll: 100ms, unproven: {overlap: 1s}}
 credentials:
   - name: app
     issuer: own
     policy: slow
     destinations: [{backend: files, path: app.env, keys: {TOKEN: token}}]
 """
+
+
+LONG = CONFIG.replace("overlap: 1s", "overlap: 10s")
 
 
 @pytest.fixture
@@ -46,12 +49,12 @@ def daemon(tmp_path: Path, database: Database) -> Iterator[Installation]:
 
 
 def move(daemon: Installation, to: str) -> subprocess.CompletedProcess[str]:
-    return daemon.ask("move-journal", "--config", str(daemon.config_file), "--to", to)
+    return daemon.ask("move-journal", "--config", str(daemon.config_file), "--to", to, timeout=180)
 
 
 def shared(daemon: Installation) -> None:
     """The configuration names the database from now on."""
-    daemon.config = CONFIG + "database: {url: {file: url}}\n"
+    daemon.config += "database: {url: {file: url}}\n"
     daemon.config_file.write_text(daemon.config)
 
 
@@ -59,7 +62,7 @@ def tried(daemon: Installation) -> str:
     """What a daemon says that does not start."""
     command = [ROTATORD, "run", "--config", str(daemon.config_file)]
     ended = subprocess.run(
-        command, capture_output=True, text=True, env=daemon._environment(), cwd=daemon.directory, timeout=60, check=False
+        command, capture_output=True, text=True, env=daemon._environment(), cwd=daemon.directory, timeout=180, check=False
     )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr
@@ -68,6 +71,7 @@ def tried(daemon: Installation) -> str:
 def test_there_and_back_with_a_rotation_open(daemon: Installation, database: Database) -> None:
     """Stopped in an overlap, moved, started: the same rotation goes on and completes, the old version dies, and the log has
     every event under its number. Then back again; meanwhile a daemon on the place left behind refuses to start."""
+    daemon.config = LONG
     daemon.start()
     daemon.until_quiet("app")
     daemon.command("rotate", "app")
@@ -106,7 +110,7 @@ def test_there_and_back_with_a_rotation_open(daemon: Installation, database: Dat
     back = move(daemon, "sqlite")
     assert back.returncode == 0, back.stderr
     assert "is in force there: nothing is done with this one" in tried(daemon)
-    daemon.config = CONFIG
+    daemon.config = LONG
     daemon.start()
     assert daemon.until_quiet("app")["last_rotation"]["id"] == opened
     log = daemon.client.get("/v1/events", after=0, limit=1000)["events"]
@@ -135,7 +139,7 @@ def test_killed_at_any_stage_it_ends_well(daemon: Installation, stage: int) -> N
     daemon.until_quiet("app")
     daemon.stop()
     command = [sys.executable, "-c", DIES, str(stage), "there"]
-    died = subprocess.run(command, cwd=daemon.directory, env={**os.environ, **daemon._environment()}, timeout=60, check=False)
+    died = subprocess.run(command, cwd=daemon.directory, env={**os.environ, **daemon._environment()}, timeout=180, check=False)
     assert died.returncode == 9
     if stage < 3:
         daemon.start()
@@ -145,6 +149,7 @@ def test_killed_at_any_stage_it_ends_well(daemon: Installation, stage: int) -> N
         assert "was moved to" in tried(daemon)
         shared(daemon)
         assert "is not in force" in tried(daemon)
+        daemon.config = CONFIG
         daemon.config_file.write_text(CONFIG)
     assert move(daemon, "file:url").returncode == 0
     shared(daemon)
