@@ -169,6 +169,7 @@ class Daemon:
             preview=lambda name: preview(self.service.record(name), self.plugins, self.installation),
             strays=lambda: self.sweep.now(sorted(self.configuration.issuers), self.plugins),
             unlisted=lambda: self.sweep.unlisted(sorted(self.configuration.issuers), self.plugins),
+            unreached=lambda: self.sweep.unreached(sorted(self.configuration.issuers)),
             reload=self.reload,
             alive=self._alive,
             metrics=self._metrics,

@@ -51,10 +51,16 @@ class Sweep:
 
     def now(self, names: list[str], plugins: Plugins) -> list[Stray]:
         """What is known by now; whoever was not looked at twice yet, as a stray must be, is looked at first. Nobody is told
-        that there are none before somebody looked. Raises as :meth:`strays`."""
+        that there are none before somebody looked. Of those whose last look failed see :meth:`unreached`."""
         for _ in range(LOOKS):
             self.look([name for name in names if self._looks.get(name, 0) < LOOKS], plugins)
-        return self.strays(names)
+        away = self.unreached(names)
+        return self.strays([name for name in names if name not in away])
+
+    def unreached(self, names: list[str]) -> dict[str, str]:
+        """The issuers whose last look failed, and why: of them nobody can tell."""
+        errors = {name: self._journal.fact(ERROR + name) for name in names}
+        return {name: error for name, error in errors.items() if error}
 
     @staticmethod
     def unlisted(names: list[str], plugins: Plugins) -> list[str]:

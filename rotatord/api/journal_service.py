@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from rotatord.api.service import Facts, Finding, Stray
@@ -60,6 +60,7 @@ class JournalService:
         check: Callable[[Sequence[str]], Sequence[Finding]] = _nothing_to_report,
         strays: Callable[[], Sequence[Stray]] = _no_strays,
         unlisted: Callable[[], Sequence[str]] = _all_listed,
+        unreached: Callable[[], Mapping[str, str]] = dict,
         preview: Callable[[str], JsonMap] = _no_preview,
         reload: Callable[[], Sequence[str]] = _no_reload,
         alive: Callable[[], Sequence[Finding]] = _nothing_to_report,
@@ -74,6 +75,7 @@ class JournalService:
         self.check = check
         self.strays = strays
         self.unlisted = unlisted
+        self.unreached = unreached
         self.preview = preview
         self.reload = reload
         self.alive = alive

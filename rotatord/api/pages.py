@@ -84,8 +84,10 @@ def events(service: Service, name: str | None, *, after: int = 0, limit: int = 5
 
 
 def strays(service: Service) -> JsonMap:
-    """``rotatord.strays/v1``; ``unlisted``: the issuers of which nobody can tell. Raises Retryable when a look failed."""
-    return {"schema": STRAYS_SCHEMA, "strays": plain(service.strays()), "unlisted": list(service.unlisted())}
+    """``rotatord.strays/v1``; ``unlisted`` and ``unreached``: the issuers of which nobody can tell. Raises Retryable."""
+    found = {"strays": plain(service.strays()), "unlisted": list(service.unlisted())}
+    unreached = [{"issuer": name, "error": error} for name, error in sorted(service.unreached().items())]
+    return {"schema": STRAYS_SCHEMA, **found, "unreached": unreached}
 
 
 def check(service: Service, names: Sequence[str]) -> JsonMap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -82,6 +82,10 @@ class Service(Protocol):
 
     def unlisted(self) -> Sequence[str]:
         """The issuers that cannot list what they have, or label nothing: of them nobody can tell."""
+        ...
+
+    def unreached(self) -> Mapping[str, str]:
+        """The issuers that could not be looked at, and why: of them nobody can tell either."""
         ...
 
     def check(self, names: Sequence[str]) -> Sequence[Finding]:

@@ -138,7 +138,8 @@ def check(
 
 
 def strays(context: typer.Context, output: Output = Form.TABLE) -> None:
-    """List what is live at the issuers and was neither made nor adopted here. Exits 1 when there is any."""
+    """List what is live at the issuers and was neither made nor adopted here. Exits 1 when there is any, else 3 when an issuer
+    could not be asked."""
     page = Client(place_of(context)).get("/v1/strays")
     found = page["strays"]
     if output is not Form.TABLE:
@@ -153,11 +154,15 @@ def strays(context: typer.Context, output: Output = Form.TABLE) -> None:
             ],
         )
     else:
-        line("no strays")
+        line("no strays" + (" at those that answered" if page["unreached"] else ""))
+    for item in page["unreached"]:
+        remark(printable(f"cannot tell of {item['issuer']}: {item['error']}"))
     if page["unlisted"]:
         remark(f"cannot tell of {', '.join(page['unlisted'])}: what lives there cannot be listed, or bears no labels")
     if found:
         raise typer.Exit(Exit.FINDINGS)
+    if page["unreached"]:
+        raise typer.Exit(Exit.INCOMPLETE)
 
 
 def log(

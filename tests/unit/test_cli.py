@@ -517,6 +517,20 @@ def test_bad_usage_is_2(served: Served, call: Command) -> None:
         assert call(*arguments)[0] == 2, arguments
 
 
+def test_strays_tells_what_it_could_not_ask(tmp_path: Path, call: Command) -> None:
+    """What the others have is shown, and the silence of one is no clean answer."""
+    strays: list[Stray] = []
+    away = {"vault": "no answer in time"}
+    with listening(Served(record(), strays=lambda: strays, unreached=lambda: away), tmp_path):
+        assert call("strays") == (3, "no strays at those that answered\n", "cannot tell of vault: no answer in time\n")
+        strays.append(Stray(issuer="cf", ref="abc", why="no label of ours"))
+        code, out, err = call("strays")
+        assert (code, "abc" in out, "cannot tell of vault" in err) == (1, True, True)
+        away.clear()
+        strays.clear()
+        assert call("strays") == (0, "no strays\n", "")
+
+
 def test_without_a_daemon_and_a_journal_the_reason_is_clear(call: Command, tmp_path: Path) -> None:
     """Exit 3, and a sentence that names the place."""
     code, out, err = call("status")
