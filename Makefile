@@ -48,10 +48,10 @@ simulation: setup ## the engine under faults at every point
 helm: servers ## the chart: lint, goldens (GOLDENS=1 draws them anew), rights, and a release in a real cluster
 	@ROTATORD_DRAW_GOLDENS=$(GOLDENS) $(PYTEST) tests/helm tests/unit/test_chart_readme.py tests/unit/test_containerfile.py
 
-crash: servers ## long random faults and process kills; not part of make test (SEEDS=20000 KILLS=1000)
+crash: servers ## the model in every state, long random faults, process kills; not part of make test (SEEDS=20000 KILLS=1000)
 	@ROTATORD_SEEDS=$(or $(SEEDS),20000) ROTATORD_KILLS=$(or $(KILLS),1000) ROTATORD_EVERY_CALL=1 \
-		ROTATORD_REPLICA_ROUNDS=50 \
-		$(PYTEST) --timeout=3600 tests/simulation tests/crash tests/integration/test_replicas.py tests/integration/test_every_call_*.py \
+		ROTATORD_REPLICA_ROUNDS=50 ROTATORD_MODEL=1 ROTATORD_TRACES=3000 \
+		$(PYTEST) --timeout=3600 tests/model tests/simulation tests/crash tests/integration/test_replicas.py tests/integration/test_every_call_*.py \
 		tests/integration/test_rotation_function.py
 
 bench: setup ## the budgets, each beside a bare loop of the same calls (ONLY=journal)
@@ -65,5 +65,5 @@ lock: setup ## resolves pyproject.toml into requirements.lock (UPGRADE=1: newer 
 	@$(PY) tests/tools/lock.py $(if $(filter 1,$(UPGRADE)),--upgrade)
 
 clean: ## what the targets above left in the checkout
-	@rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/results tests/crash/results
+	@rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/results tests/crash/results tests/model/results
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,10 +15,13 @@ from tests.servers.go_program import GoProgram
 from tests.servers.helm import HELM, KUBECTL
 from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK
 from tests.servers.postgresql import POSTGRESQL, PostgresqlProgram
+from tests.servers.spin import SPIN, SpinProgram
 from tests.servers.vault import VAULT
 
 # The quick ones first: a person who interrupts the rest has them.
-PROGRAMS: dict[str, Program] = {program.name: program for program in (POSTGRESQL, HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)}
+PROGRAMS: dict[str, Program] = {
+    program.name: program for program in (SPIN, POSTGRESQL, HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)
+}
 
 
 def main(words: list[str]) -> int:
@@ -31,7 +34,7 @@ def main(words: list[str]) -> int:
     wanted = [PROGRAMS[name] for name in names]
     if "--missing" in words:
         for program in wanted:
-            if isinstance(program, GoProgram | PostgresqlProgram) and find(program) is None:
+            if isinstance(program, GoProgram | PostgresqlProgram | SpinProgram) and find(program) is None:
                 _say(program.name)
         return 0
     failures = install_all(wanted, _say)

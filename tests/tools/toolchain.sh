@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the test servers are made of: the Go that builds most of them, and PostgreSQL itself. Installed by us only where asked
-# (INSTALL=1) or on CI, and only where a server is missing. Any Go from 1.19 on will do: it fetches the one that they need.
+# What the test servers are made of: the Go that builds most of them, PostgreSQL itself, and spin. Installed by us only where
+# asked (INSTALL=1) or on CI, and only where one is missing. Any Go from 1.19 on will do: it fetches the one that they need.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +11,10 @@ packages=()
 if grep -qx postgres <<<"$missing"; then
     packages+=(postgresql)
 fi
-if grep -qvx postgres <<<"${missing:-postgres}" && ! command -v go >/dev/null; then
+if grep -qx spin <<<"$missing"; then
+    packages+=(spin gcc libc6-dev)
+fi
+if grep -qvxE 'postgres|spin' <<<"${missing:-spin}" && ! command -v go >/dev/null; then
     packages+=(golang-go ca-certificates)
 fi
 if [ ${#packages[@]} -gt 0 ] && may_install; then
