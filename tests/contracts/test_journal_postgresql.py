@@ -279,8 +279,10 @@ def test_they_know_of_each_other(pair: Pair, clock: CommonTime) -> None:
     assert isinstance(ours, Shared)
     assert not list(ours.join("one"))
     assert list(theirs.join("two")) == ["one"]
+    assert set(ours.alive()) == set(theirs.alive()) == {ours.owner, theirs.owner}
     clock.advance_database(60)
     assert not list(ours.join("one"))
+    assert set(ours.alive()) == {ours.owner}
 
 
 def test_one_alone(pair: Pair) -> None:
