@@ -62,6 +62,7 @@ def test_a_small_model_is_right_in_every_state(spin: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("mistake", [each for each in MISTAKES if set(each.switches) & QUICK], ids=lambda each: each.what)
 def test_a_planted_mistake_is_found(spin: Path, tmp_path: Path, mistake: Mistake) -> None:
+    """The search ends at a state that breaks an invariant."""
     assert search(spin, tmp_path, mistake.sizes()).errors == 1
 
 
@@ -69,6 +70,7 @@ def test_a_planted_mistake_is_found(spin: Path, tmp_path: Path, mistake: Mistake
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("mistake", [each for each in MISTAKES if not set(each.switches) & QUICK], ids=lambda each: each.what)
 def test_every_planted_mistake_is_found(spin: Path, tmp_path: Path, mistake: Mistake) -> None:
+    """The same, of all the others."""
     assert search(spin, tmp_path, mistake.sizes(), most_seconds=MOST_SECONDS).errors == 1
 
 
