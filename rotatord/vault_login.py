@@ -185,9 +185,16 @@ class Login:
 
     def _end_retired(self, now: float, send: Send) -> None:
         """End what nobody uses any more."""
-        while self._retired and self._retired[0][1] <= now:
-            with contextlib.suppress(IndexError, OutsideError):  # somebody was faster; or it expires by itself
-                send("post", "auth/token/revoke-self", {}, self._retired.pop(0)[0])
+        if not self._retired or not self._lock.acquire(blocking=False):
+            return
+        try:
+            over = [value for value, until in self._retired if until <= now]
+            self._retired = [each for each in self._retired if each[1] > now]
+        finally:
+            self._lock.release()
+        for value in over:
+            with contextlib.suppress(OutsideError):  # it expires by itself
+                send("post", "auth/token/revoke-self", {}, value)
 
     def forget(self) -> list[str]:
         """Forget our tokens; returns those that were ours to end."""

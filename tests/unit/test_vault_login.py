@@ -38,6 +38,8 @@ class Script:
             return Answer(200, {"auth": {"client_token": name, "lease_duration": self.lasts, "renewable": self.renewable}})
         if path == "auth/token/renew-self":
             return Answer(200, {"auth": {"lease_duration": self.renews, "renewable": self.renewable}})
+        if path == "auth/token/revoke-self":
+            return Answer(204, {})
         assert path == "auth/token/lookup-self"
         return Answer(200, {"data": {"ttl": self.lasts, "creation_ttl": self.lasts, "renewable": self.renewable}})
 
@@ -194,6 +196,21 @@ def test_a_given_token_that_may_not_look_at_itself_is_used_as_it_is() -> None:
     vault.status = 503
     with pytest.raises(Retryable):
         login(hands, {"token": {"file": "token"}}).token(vault.send)
+
+
+def test_a_former_login_is_ended_once_and_no_earlier_than_calls_with_it_can_last() -> None:
+    """Whoever comes while it is being ended neither ends it again nor ends a later one too early."""
+    hands, vault = Hands(), Script(lasts=9000)
+    own = login(hands)
+    own.token(vault.send)
+    own.take_up(vault.send)
+    hands.now += 30
+    own.take_up(vault.send)
+    vault.during = lambda: own.token(Script().send)
+    hands.now += 31
+    assert own.token(vault.send).value == "token-3"
+    assert [token for path, _, token in vault.asked if path == "auth/token/revoke-self"] == ["token-1"]
+    assert own.forget() == ["token-3", "token-2"]
 
 
 def test_jwts_are_read_for_each_login() -> None:
