@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rotatord import policy
 from rotatord.clock import Clock
-from rotatord.model import Record
 from rotatord.pauses import live
 from rotatord.ports import Journal
 from rotatord.telemetry import EXPIRY_SERIES, Telemetry
@@ -41,8 +40,7 @@ class Beat:
             record = self._journal.get(name)
             if record is not None:
                 judged[name] = record
-        self._endangered = (self._endangered - judged.keys()) | {n for n, r in judged.items() if self._in_danger(r)}
+        now, freeze = self._clock.now(), self._pauses()
+        found = {name for name, record in judged.items() if policy.due(record, now, freeze=freeze).endangered}
+        self._endangered = (self._endangered - judged.keys()) | found
         self._telemetry.endangered(len(self._endangered))
-
-    def _in_danger(self, record: Record) -> bool:
-        return bool(policy.due(record, self._clock.now(), freeze=self._pauses()).endangered)

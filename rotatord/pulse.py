@@ -99,7 +99,7 @@ class Pulse:
         self._others = others
         self._telemetry = telemetry
         self.signal: Signal | None = None  # may be exchanged when the configuration is loaded anew
-        self._next = clock.monotonic()
+        self._next = self._started = clock.monotonic()
         self._said = ""
 
     def look(self) -> None:
@@ -111,7 +111,7 @@ class Pulse:
         troubles = self.troubles()
         if not troubles:
             self._telemetry.progressed(self._clock.now())
-        if signal is not None and self._ours(signal):
+        if signal is not None and not self._begins() and self._ours(signal):
             self._send(signal, troubles)
 
     def troubles(self) -> list[str]:
@@ -149,12 +149,25 @@ class Pulse:
 
     def _all(self) -> list[str]:
         found = []
-        looked = self._journal.fact(LOOKED)
-        if looked is None or self._clock.now() - datetime.fromisoformat(looked) > STALLED:
-            found.append(f"the watchdog has not looked since {looked or 'the start'}")
+        if self._unwatched():
+            found.append(f"the watchdog has not looked since {self._journal.fact(LOOKED) or 'the start'}")
         if why := self._journal.fact(READ_ONLY):
             found.append(f"read only: {why}")
         return found
+
+    def _unwatched(self) -> bool:
+        looked = self._journal.fact(LOOKED)
+        return looked is None or self._clock.now() - datetime.fromisoformat(looked) > STALLED
+
+    def _begins(self) -> bool:
+        """Whether the watchdog cannot have looked since this start, nor did shortly before: neither that work gets on nor
+        that it does not is known, and nobody is woken for that."""
+        if self._clock.monotonic() - self._started > STALLED.total_seconds():
+            return False
+        try:
+            return self._unwatched()
+        except JournalError:
+            return False
 
     def _ours(self, signal: Signal) -> bool:
         try:

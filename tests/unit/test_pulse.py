@@ -161,6 +161,24 @@ def test_it_falls_silent_when_nothing_gets_on(what: str, caplog: pytest.LogCaptu
     assert ward.metric("rotatord_last_progress_timestamp_seconds") == 0
 
 
+def test_nobody_is_woken_by_a_start() -> None:
+    """Before the watchdog has had time to look, as after an upgrade or a long stop, nothing is said; then the truth is."""
+    ward = Ward()
+    ward.clock.advance(7200.0)
+    ward.pulse = Pulse(ward.journal, ward.clock, ward.work, ward.daemons, ward.telemetry)
+    with Loopback() as inbox:
+        ward.signals(inbox.url + "/ping", failure="/fail")
+        ward.passes(5.0, watched=False)
+        ward.pulse.look()
+        assert inbox.asked == []
+        ward.passes()
+        ward.pulse.look()
+        assert [asked.path for asked in inbox.asked] == ["/ping"]
+        ward.passes(400.0, watched=False)
+        ward.pulse.look()
+        assert [asked.path for asked in inbox.asked] == ["/ping", "/ping/fail"]
+
+
 def test_one_daemon_that_stands_still_silences_the_other() -> None:
     """The one whose turn it is sends nothing while another stands still, and goes on when that has got on, or has died."""
     one = Ward()
