@@ -11,6 +11,7 @@ from rotatord import policy
 from rotatord.clock import Ids
 from rotatord.errors import Problem
 from rotatord.model import Asked, Event, Record, Spec, Standing
+from rotatord.own import BACKENDS, ISSUERS
 from rotatord.ports import Amendment, Journal
 from rotatord.work import next_due
 
@@ -76,6 +77,11 @@ def _backends(spec: Spec) -> set[str]:
     """Where a credential is written, and where it is read back: nothing is proven, and nothing dies, without either."""
     copies = (copy for consumer in spec.consumers for copy in consumer.copies)
     return {place.backend for place in (*spec.destinations, *copies)}
+
+
+def _named(owners: Iterable[str], group: str) -> set[str]:
+    """Of what a credential of our own is used for, as ``issuers.NAME``, the names of one group."""
+    return {name for kind, _, name in (owner.partition(".") for owner in owners) if kind == group}
 
 
 def _all(journal: Journal) -> Iterator[Record]:
@@ -233,6 +239,8 @@ def still_needed(journal: Journal, issuers: Iterable[str], backends: Iterable[st
         if record.rotation is not None:
             wanted |= {record.rotation.plan.issuer, *([record.rotation.base.issuer] if record.rotation.base else [])}
             places = _backends(record.rotation.plan)
+            wanted |= _named(record.rotation.plan.own_of, ISSUERS)  # they show that they go on with the new version
+            places |= _named(record.rotation.plan.own_of, BACKENDS)
         else:
             places = _backends(record.spec) if record.ledger else set()
         work = "an open rotation" if record.rotation is not None else "versions that must still be revoked"

@@ -89,6 +89,16 @@ def test_the_issuer_of_what_is_in_use_is_still_needed() -> None:
     assert apply.refusals(held(record()), ["new"], ["file"], [], {}) == []
 
 
+def test_who_has_to_go_on_with_what_is_our_own_is_still_needed() -> None:
+    """Each shows that it speaks with the new version before the old one dies: who was gone could never show it."""
+    ours = replace(spec(), own_of=("issuers.cf", "issuers.other", "backends.cluster"))
+    busy = record(spec=ours, rotation=rotation(plan=ours))
+    found = [str(problem) for problem in apply.refusals(held(busy), ["cf"], ["file"], [], {})]
+    assert ["issuer 'other' is gone" in found[0], "backend 'cluster' is gone" in found[1]] == [True, True]
+    assert apply.refusals(held(busy), ["cf", "other"], ["file", "cluster"], [], {}) == []
+    assert apply.refusals(held(record(spec=ours)), ["cf"], ["file"], [], {}) == []
+
+
 @pytest.mark.parametrize("open_rotation", [True, False])
 def test_the_backend_of_a_copy_is_needed_as_long_as_it_is_read(*, open_rotation: bool) -> None:
     """Nothing is proven, and nothing dies, before what a consumer reads was read too: that backend cannot go first."""
