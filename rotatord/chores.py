@@ -31,12 +31,14 @@ class Aside:
         self._name = name
         self._do = do
         self._log = log
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def __call__(self, *_: object) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        with self._lock:  # not only the chores ask for it
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         attempt(self._name, self._do, self._log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -107,8 +108,10 @@ class Hands:
             self._telemetry.call(port, call.issuer, method, self._clock.monotonic() - started, outcome)
 
     def _pay(self, issuer: str) -> None:
-        """What the call really was, where that can be told: several requests, or none."""
-        count = self._sent(issuer) if issuer else None
+        """What the call really was, where that can be told: several requests, or none. No answer is lost over that."""
+        count = None
+        with contextlib.suppress(Exception):
+            count = self._sent(issuer) if issuer else None
         if count is not None:
             self._spend(issuer, count - 1)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rotatord import moves
 from rotatord.durations import spell
-from rotatord.errors import Permanent
+from rotatord.errors import Denied, Invalid, NotFound
 from rotatord.model import Debt, Destination, Outcome, OwedVersion, Owing, Record, Slot, Spec, State, Version, Way
 from rotatord.ops import (
     Context,
@@ -354,7 +354,7 @@ def _clear_slots(ctx: Context, record: Record, debt: Debt, owed: OwedVersion) ->
     for place, slot in places:
         yield from _clear_slot(ctx, record, version, place, slot)
     if debt.home is not None and debt.home.id != spec.home.id:
-        with suppress(Permanent):  # it may be out of our reach by now
+        with suppress(Denied, Invalid, NotFound):  # it may be out of our reach by now
             for slot in (Slot.PREVIOUS, Slot.PENDING):
                 yield from _clear_slot(ctx, record, version, debt.home, slot)
 

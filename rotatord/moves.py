@@ -255,6 +255,7 @@ def owe(record: Record, debt: Debt) -> Record:
                 abandoned=tuple(sorted({*entry.abandoned, *debt.abandoned})),
                 intents=debt.intents or entry.intents,
                 kept=debt.kept or entry.kept,
+                home=debt.home or entry.home,
                 due_at=debt.due_at,
             )
             return replace(record, ledger=(*record.ledger[:index], merged, *record.ledger[index + 1 :]))
