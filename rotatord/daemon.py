@@ -31,8 +31,8 @@ from rotatord.livecheck import check, preview
 from rotatord.machine import Step
 from rotatord.model import Asked, Event, JsonMap, Record
 from rotatord.ops import Context
-from rotatord.ourselves import NAMES as OWN_NAMES
-from rotatord.ourselves import Ourselves, names_of
+from rotatord.ourselves import Ourselves
+from rotatord.own import NAMES, names_of
 from rotatord.own_life import OwnLives
 from rotatord.ports import Amendment, Journal, Metered, Serves
 from rotatord.pulse import Pulse, signal_of
@@ -151,7 +151,7 @@ class Daemon:
                 raise ConfigError(problems)
             self.journal.set_fact(IN_LINE, None)  # of no configuration, while it is half of one and half of another
             counts = apply.apply(self.journal, configuration.specs, configuration.renames, self.clock.now(), self.ids)
-            self.journal.set_fact(OWN_NAMES, names_of(configuration.specs))
+            self.journal.set_fact(NAMES, names_of(configuration.specs))
             self.journal.set_fact(IN_LINE, mark_of(configuration))
         self.replicas.bound_to(configuration)
         self._log("configuration in force", **counts)

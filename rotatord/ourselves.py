@@ -20,12 +20,11 @@ from rotatord.errors import OutsideError, Permanent, RotatordError
 from rotatord.live import LivePlugins
 from rotatord.model import Record, Slot, Spec, State, Version, Way
 from rotatord.ops import Call, Context, fields_of, holds
-from rotatord.own import needs_of, plugin_of, spelled
+from rotatord.own import NAMES, needs_of, plugin_of, spelled
 from rotatord.ports import Empowered, Instance, Journal, Published, Secrets
 from rotatord.replicas import Replicas
 from rotatord.secret import Secret
 
-NAMES = "own_names"  # fact: the credentials that are our own
 USED = "own_used"  # fact: what each daemon showed
 ANSWER_SECONDS = 5.0  # it only looks into the journal
 MOST_RECORDS, MOST_NEEDS = 5000, 200  # of what depends on a credential of ours so much is asked
@@ -185,9 +184,9 @@ class Ourselves:
             self._journal.set_fact(USED, json.dumps(plain))
 
 
-def names_of(specs: Mapping[str, Spec]) -> str:
-    """The fact that remembers which credentials are our own."""
-    return json.dumps(sorted(name for name, spec in specs.items() if spec.own_of))
+def _seen(told: Mapping[str, str]) -> Shown:
+    """What a daemon said, of another version perhaps: what we do not know of it is passed over."""
+    return Shown(version=told.get("version", ""), refused=told.get("refused", ""))
 
 
 def published_of(record: Record) -> Version | None:

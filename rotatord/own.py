@@ -5,6 +5,7 @@ a backend leads to. Found from the configuration alone, pure; and what such a re
 from __future__ import annotations
 
 import hmac
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from rotatord.secret import Secret
 
 OURSELVES = "rotatord"  # type and name of the consumer that every own credential has
 ISSUERS, BACKENDS = "issuers", "backends"
+NAMES = "own_names"  # the fact that remembers which credentials are our own: there may be very many records, and few of these
 _PATHS = frozenset({"token_file"})  # settings that name a file with a secret, without being a reference in form
 
 
@@ -142,6 +144,11 @@ class Ownership:
             if each.name in values
             and not hmac.compare_digest(secret(each.reference).strip().encode(), values[each.name].strip().encode())
         ]
+
+
+def names_of(specs: Mapping[str, Spec]) -> str:
+    """The fact that remembers which credentials are our own."""
+    return json.dumps(sorted(name for name, spec in specs.items() if spec.own_of))
 
 
 def torn(ownership: Ownership, spec: Spec, known: Known) -> Iterator[tuple[str, list[str]]]:

@@ -17,7 +17,7 @@ from rotatord.durations import spell
 from rotatord.errors import OutsideError
 from rotatord.live import LivePlugins
 from rotatord.model import JsonMap, Notice, Spec
-from rotatord.own import BACKENDS, ISSUERS, plugin_of, spelled
+from rotatord.own import BACKENDS, ISSUERS, NAMES, plugin_of, spelled
 from rotatord.ports import Journal, Life, TellsOwnLife
 
 SEEN = "own_life"  # fact: what was seen last, as it is shown
@@ -79,7 +79,9 @@ class OwnLives:
 
     def found(self) -> list[Own]:
         """Every credential of ours as it can be seen now; asks the other sides."""
-        replaced = {owner: record.name for record in apply.declared(self.journal) for owner in record.spec.own_of}
+        names = json.loads(self.journal.fact(NAMES) or "[]")
+        records = [record for name in names if (record := self.journal.get(name)) is not None]
+        replaced = {owner: record.name for record in records for owner in record.spec.own_of}
         return [own for owner in self.plugins.registry.owners for own in self._of(owner, replaced.get(owner, ""))]
 
     def look(self) -> None:

@@ -20,6 +20,7 @@ from rotatord.live import LivePlugins
 from rotatord.model import JsonMap, Record, State
 from rotatord.ops import Context
 from rotatord.ourselves import Ourselves
+from rotatord.own import NAMES, names_of
 from rotatord.own_life import OwnLives
 from rotatord.ports import Journal, Surroundings
 from rotatord.registry import Registry
@@ -118,6 +119,7 @@ def stage(make_aws: Callable[..., FakeAws], tmp_path: Path) -> Iterator[Stage]:
     world.restarted = restarted
     sim = Simulator(world)
     sim.declare(*configuration.specs.values())
+    sim.journal.set_fact(NAMES, names_of(configuration.specs))
     made = Stage(aws, world, sim, registry, own.id)
     world.clock.advance(600)  # what AWS was told of the first key has spread
     made.settle(OURS)

@@ -11,8 +11,8 @@ import pytest
 
 from rotatord.errors import Retryable
 from rotatord.model import Record, Slot, Spec, Standing
-from rotatord.ourselves import NAMES, Ourselves, names_of
-from rotatord.own import OURSELVES
+from rotatord.ourselves import Ourselves
+from rotatord.own import NAMES, OURSELVES, names_of
 from rotatord.ports import Amendment, Instance, Published
 from rotatord.testing.own import OwnIssuer, OwnWorld
 from rotatord.testing.simulator import Simulator

@@ -15,7 +15,7 @@ from rotatord.jwt_life import life_of
 from rotatord.live import LivePlugins
 from rotatord.livecheck import check
 from rotatord.model import Notice, Record
-from rotatord.own import Ownership
+from rotatord.own import NAMES, Ownership, names_of
 from rotatord.own_life import SEEN, OwnLives
 from rotatord.ports import Amendment, Life
 from rotatord.registry import PluginSettings
@@ -89,6 +89,7 @@ def scene(life: Life, *, own_of: tuple[str, ...] = (), **known: Any) -> Scene:
     if own_of:
         specs.append(replace(world.spec("ours"), own_of=own_of))
     journal.put([Amendment(record=Record(name=spec.name, spec=spec, due_at=None)) for spec in specs])
+    journal.set_fact(NAMES, names_of({spec.name: spec for spec in specs}))
     plugins: Any = LivePlugins(Known(plugin, **known))  # type: ignore[arg-type]
     return Scene(clock, journal, plugin, OwnLives(journal, clock, ids, plugins))
 
