@@ -99,20 +99,22 @@ class Pulse:
         self._others = others
         self._telemetry = telemetry
         self.signal: Signal | None = None  # may be exchanged when the configuration is loaded anew
-        self._next = self._started = clock.monotonic()
+        self._next = self._send_at = self._started = clock.monotonic()
         self._said = ""
 
     def look(self) -> None:
-        """One look, when its time has come."""
+        """One look, when its time has come; as often as the metric wants it, where the signal is sent more seldom."""
         now, signal = self._clock.monotonic(), self.signal
         if now < self._next:
             return
-        self._next = now + (signal.every_seconds if signal else USUAL_SECONDS)
         troubles = self.troubles()
         if not troubles:
             self._telemetry.progressed(self._clock.now())
-        if signal is not None and not self._begins() and self._ours(signal):
+        if signal is not None and now >= self._send_at and not self._begins() and self._ours(signal):
+            self._send_at = now + signal.every_seconds
             self._send(signal, troubles)
+        again = now + (min(USUAL_SECONDS, signal.every_seconds) if signal else USUAL_SECONDS)
+        self._next = min(again, self._send_at) if self._send_at > now else again
 
     def troubles(self) -> list[str]:
         """Why nothing gets on; empty while it does. Each a sentence without a secret."""

@@ -74,7 +74,7 @@ class Ward:
         self.pulse = Pulse(self.journal, self.clock, self.work, self.daemons, self.telemetry)
         self.passes(1.0)
 
-    def signals(self, url: str, **settings: str) -> None:
+    def signals(self, url: str, **settings: str | float) -> None:
         outgoing = OutgoingSettings(allow_private=True, timeout=5).outgoing()
         self.pulse.signal = Signal(url=lambda: url, outgoing=outgoing, **settings)  # type: ignore[arg-type]
 
@@ -101,6 +101,18 @@ def test_it_is_sent_every_so_often_while_work_gets_on() -> None:
             ward.passes(20.0)
         assert [(asked.method, asked.path, asked.body) for asked in inbox.asked] == [("GET", "/ping", b"")] * 2
     assert ward.metric("rotatord_last_progress_timestamp_seconds") == START.timestamp() + 61
+
+
+def test_the_metric_is_as_fresh_however_seldom_the_signal_is_sent() -> None:
+    """Whoever watches the metric is not told of a standstill by an ``every`` of an hour."""
+    ward = Ward()
+    with Loopback() as inbox:
+        ward.signals(inbox.url, every_seconds=3600.0)
+        for _ in range(61):
+            ward.pulse.look()
+            assert ward.metric("rotatord_last_progress_timestamp_seconds") == ward.clock.now().timestamp()
+            ward.passes()
+        assert len(inbox.asked) == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
