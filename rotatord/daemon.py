@@ -134,13 +134,13 @@ class Daemon:
         return {name: quota for name, quota in told.items() if quota is not None}
 
     def _sent(self, issuer: str) -> int | None:
-        plugin = self.plugins.issuer(issuer)
-        return plugin.sent() if isinstance(plugin, Metered) else None
+        return plugin.sent() if isinstance(plugin := self.plugins.issuer(issuer), Metered) else None
 
     def _bring_in_line(self, configuration: Configuration) -> Configuration:
         """What is to be remembered of it: the credentials are the journal's from here on, there may be very many of them.
         Nothing is compared when the journal was brought in line with these very files before."""
-        if not configuration.complete and self.journal.fact(IN_LINE) != mark_of(configuration):
+        known = self.journal.fact(NAMES) is not None  # an earlier version did not look which of them are our own
+        if not configuration.complete and not (known and self.journal.fact(IN_LINE) == mark_of(configuration)):
             configuration = load(self._path, settings=Settings.from_environment())
         counts: dict[str, int] = {}
         if configuration.complete:

@@ -170,7 +170,7 @@ class Ourselves:
 
     def _told(self) -> dict[str, dict[str, Shown]]:
         told = json.loads(self._journal.fact(USED) or "{}")
-        return {daemon: {key: Shown(**seen) for key, seen in shown.items()} for daemon, shown in told.items()}
+        return {daemon: {key: _seen(seen) for key, seen in shown.items()} for daemon, shown in told.items()}
 
     def _tell(self) -> None:
         """Say what was seen here; what daemons said that are gone is forgotten."""

@@ -15,6 +15,7 @@ from rotatord.daemon import Daemon
 from rotatord.errors import JournalUnavailable
 from rotatord.journal.memory import MemoryJournal
 from rotatord.model import Asked, Drift, Policy, Record, Spec, Standing
+from rotatord.own import NAMES as OWN_NAMES
 from rotatord.ports import Amendment
 from rotatord.testing.clock import START, SeededIds, VirtualClock
 from rotatord.testing.simulator import Simulator
@@ -112,6 +113,18 @@ def test_a_changed_start_brings_the_journal_in_line(tmp_path: Path) -> None:
     with assembled(written(tmp_path, "b", "c")) as daemon:
         assert daemon.configuration.complete
         assert [record.name for record in apply.declared(daemon.journal)] == ["b", "c"]
+
+
+def test_what_an_earlier_version_brought_in_line_is_compared_once_more(tmp_path: Path) -> None:
+    """It did not look which credentials are our own: with the very same files nobody would ever."""
+    path = written(tmp_path, "a")
+    with assembled(path) as daemon:
+        daemon.journal.set_fact(OWN_NAMES, None)
+    with assembled(path) as daemon:
+        assert daemon.configuration.complete
+        assert daemon.journal.fact(OWN_NAMES) == "[]"
+    with assembled(path) as daemon:
+        assert not daemon.configuration.complete
 
 
 # --- over a credential that lives ------------------------------------------------------------------------------------
