@@ -26,7 +26,18 @@ from rotatord.cloudflare_client import QUOTA_CALLS, QUOTA_SECONDS, Calls, Cloudf
 from rotatord.cloudflare_formats import WHOLE
 from rotatord.cloudflare_labels import digest, name_of
 from rotatord.cloudflare_rights import rights_of
-from rotatord.cloudflare_scope import condition_of, condition_seen, flat, grants_of, problems, same_networks, spelled, time_of
+from rotatord.cloudflare_scope import (
+    condition_of,
+    condition_seen,
+    flat,
+    grants_of,
+    in_words,
+    leaves_out,
+    problems,
+    same_networks,
+    spelled,
+    time_of,
+)
 from rotatord.cloudflare_survey import survey
 from rotatord.cloudflare_tokens import ACTIVE, DISABLED, EXPIRED, Tokens, live, surplus, unused
 from rotatord.cloudflare_vantage import Vantage, VantageSettings
@@ -93,6 +104,7 @@ class CloudflareTokens:
         self._family = settings.family
         self._verify = Verify(self._family, settings.account_id or "")
         self._catalogue = Catalogue(self._family, settings.account_id or "", self._now, settings.catalogue_age)
+        self._spared = own.Spared(self._api, self._family)
         self.timeout = settings.timeout
         self.traits = Traits(
             fields=("token", "access_key_id", "secret_access_key") if settings.s3_keys else ("token",),
@@ -117,10 +129,10 @@ class CloudflareTokens:
 
     def check(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         found = problems(scope) + sentences(Parameters, parameters, "parameters")
-        if not found and self._vantage is None and not self._lets_us_in(scope):
+        if not found and self._vantage is None and leaves_out(scope, self._settings.addresses):
             found.append(
-                "scope.ip_allow leaves out the addresses of this daemon (addresses of the issuer), so fresh tokens cannot "
-                "be tried from here: set vantage for the issuer, or allow the daemon's address too"
+                "scope.ip_allow or ip_deny leaves out the addresses of this daemon (addresses of the issuer), so fresh tokens "
+                "cannot be tried from here: set vantage for the issuer, or allow the daemon's address too"
             )
         return found
 
@@ -155,7 +167,8 @@ class CloudflareTokens:
         value = fields.reveal("token")
         calls = self._api.calls()
         direct: Send = lambda path, token: calls.send("GET", path, token=token)  # noqa: E731
-        token = self._shown(calls, self._refs.get(_digest(value), ""))
+        known = self._refs.get(_digest(value), "")
+        token = self._shown(calls, known)
         probed = self._now()
         answer, family = self._verify.ask(value, self._vantage.send if self._vantage is not None else direct)
         if isinstance(answer, RefusedVerdict) and token.get("status") == ACTIVE and condition_seen(token):
@@ -165,20 +178,25 @@ class CloudflareTokens:
         assert answer.ref is not None
         ref = family.ref(answer.ref)
         self._note_probe(answer.ref, token, probed)
-        self._remember(value, ref)
         token = token if token.get("id") == answer.ref else self._shown(calls, ref)
+        if token:
+            self._remember(value, ref)
+        elif known or (family == self._family and family.account is not None):
+            return Inconclusive("it works, but Cloudflare does not show what it may do: not yet, or not any more")
         if self.traits.names and fields.reveal("access_key_id") != answer.ref:
             return RefusedVerdict("access_key_id is not the id of this token")
         return replace(answer, scope=self._seen(calls, token, target.get("scope") or {}) if token else None, ref=ref)
 
     def revoke(self, ref: str, fields: Secret | None, parameters: JsonMap) -> None:
         tokens, token_id = self._meant(self._api.calls(), ref)
+        self._spared.check(tokens.calls, token_id)
         tokens.end(token_id)
 
     # --- optional powers ----------------------------------------------------------------------------------------
 
     def suspend(self, ref: str, parameters: JsonMap) -> None:
         tokens, token_id = self._meant(self._api.calls(), ref)
+        self._spared.check(tokens.calls, token_id)
         tokens.set_status(token_id, DISABLED)
 
     def resume(self, ref: str, parameters: JsonMap) -> None:
@@ -307,7 +325,7 @@ class CloudflareTokens:
             resolved = self._catalogue.resolve(calls, grants_of(asked))
             if not resolved.problems and flat(resolved.policies) == flat(policies):
                 return asked
-        scope = _in_words(self._catalogue.words(calls, policies))
+        scope = in_words(self._catalogue.words(calls, policies))
         names = {"in": "ip_allow", "not_in": "ip_deny"}
         scope |= {names[key]: wanted[key] if same_networks(items, wanted[key]) else items for key, items in shown.items()}
         if token.get("not_before"):
@@ -322,12 +340,6 @@ class CloudflareTokens:
             raise Retryable(f"{words}; {ending} of them are in their overlap and make room when it ends")
         idle = unused(tokens, self._now() - LONG_UNUSED)
         return f"{words}: delete what nobody needs ({idle} were not used for {LONG_UNUSED.days} days)"
-
-    def _lets_us_in(self, scope: JsonMap) -> bool:
-        allowed = [ipaddress.ip_network(item) for item in scope.get("ip_allow") or ()]
-        if not allowed or not self._settings.addresses:
-            return True
-        return all(any(_within(mine, network) for network in allowed) for mine in self._settings.addresses)
 
     def _meet(self, credential: str) -> None:
         with self._lock:
@@ -385,16 +397,3 @@ def _bounded(kept: OrderedDict[str, Any], key: str, value: Any) -> None:
     kept.move_to_end(key)
     while len(kept) > REMEMBERED:
         kept.popitem(last=False)
-
-
-def _within(one: Any, other: Any) -> bool:
-    return bool(one.version == other.version and one.subnet_of(other))
-
-
-def _in_words(policies: Sequence[tuple[str, list[str], list[str]]]) -> JsonMap:
-    if len(policies) == 1 and policies[0][0] == "allow":
-        return {"permissions": policies[0][1], "resources": policies[0][2]}
-    scope: JsonMap = {}
-    for effect, permissions, resources in policies:
-        scope.setdefault(effect, []).append({"permissions": permissions, "resources": resources})
-    return scope

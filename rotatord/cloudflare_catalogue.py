@@ -90,7 +90,8 @@ class Catalogue:
                 group = self._group(calls, word, {item.level for item in resources}, found.problems)
                 if group is None:
                     continue
-                fitting = [item for item in resources if item.level in group.levels]
+                levels = {permission(word).level} if permission(word).level else {*group.levels}
+                fitting = [item for item in resources if item.level in levels & {*group.levels}]
                 unused -= set(fitting)
                 if not fitting:
                     found.problems.append(_misfit(word, group, grant.resources))

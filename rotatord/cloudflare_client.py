@@ -6,6 +6,7 @@ more memory than the whole daemon. Nothing is retried. Lists are whole or an err
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,10 @@ class Cloudflare:
         self._blocked: tuple[datetime, datetime] | None = None  # since, until
         self._sent = 0
 
+    def mark(self) -> str:
+        """By which our own token is known again, without keeping it."""
+        return hashlib.sha256(self._own().encode()).hexdigest()
+
     def form(self) -> Form:
         """What our own token is by its looks."""
         return recognise(self._own())
@@ -213,20 +218,14 @@ class Calls:
 
     def ask(self, method: str, path: str, query: Query = (), body: JsonMap | None = None) -> Any:
         """The result, as ourselves. Raises our errors."""
-        answer = self.send(method, path, query, body)
-        if not answer.good or answer.body is None:
-            raise error_of(answer, f"{method} {path}")
-        return answer.body.get("result")
+        return _result(self.send(method, path, query, body), f"{method} {path}")
 
     def get(self, path: str, query: Query = ()) -> JsonMap:
         return self.thing("GET", path, query)
 
     def thing(self, method: str, path: str, query: Query = (), body: JsonMap | None = None) -> JsonMap:
         """A result that is one object with an id. Raises Retryable for anything else: what was done is not known then."""
-        result = self.ask(method, path, query, body)
-        if not isinstance(result, Mapping) or not isinstance(result.get("id"), str) or not result["id"]:
-            raise Retryable(f"Cloudflare's answer to {method} {path} has no id: {NOT_UNDERSTOOD}")
-        return dict(result)
+        return thing_of(self.send(method, path, query, body), f"{method} {path}")
 
     def single(self, path: str, query: Query = ()) -> list[JsonMap]:
         """A list that comes as one page, whatever its length."""
@@ -269,6 +268,20 @@ class Calls:
         if page.total is None:
             raise Retryable(f"Cloudflare did not say how many there are at GET {path}: {NOT_UNDERSTOOD}")
         return page.total
+
+
+def _result(answer: Answer, what: str) -> Any:
+    if not answer.good or answer.body is None:
+        raise error_of(answer, what)
+    return answer.body.get("result")
+
+
+def thing_of(answer: Answer, what: str) -> JsonMap:
+    """One object with an id. Raises our errors, Retryable for anything else: what was done is not known then."""
+    result = _result(answer, what)
+    if not isinstance(result, Mapping) or not isinstance(result.get("id"), str) or not result["id"]:
+        raise Retryable(f"Cloudflare's answer to {what} has no id: {NOT_UNDERSTOOD}")
+    return dict(result)
 
 
 @dataclass(frozen=True, slots=True)

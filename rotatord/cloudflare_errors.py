@@ -7,7 +7,7 @@ is not in the API's own form (a proxy's page, half a body) proves nothing, whate
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from rotatord.ports import Inconclusive, RefusedVerdict
 
 BLOCK_SECONDS = 300.0  # so long nothing is answered once the quota is overrun
 _LONGEST = 300
+_CODE = re.compile(r"-?[0-9]{1,9}")
 _VALUES = re.compile(r"\bcf[a-z]{1,3}_[\w-]{20,}|\b(?=[\w-]*[A-Z])(?=[\w-]*[0-9])[\w-]{40,}\b")
 
 
@@ -190,5 +191,5 @@ def _items(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _plain(item: Mapping[str, Any]) -> tuple[int, str]:
-    number: Callable[[Any], int] = lambda code: int(code) if str(code).lstrip("-").isdigit() else 0  # noqa: E731
-    return number(item.get("code")), str(item.get("message") or "")
+    code = str(item.get("code"))
+    return int(code) if _CODE.fullmatch(code) else 0, str(item.get("message") or "")

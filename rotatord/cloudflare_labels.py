@@ -7,6 +7,7 @@ digest, which finds what is asked for and can be read back by who has met the na
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ MARK = "rotatord"
 LONGEST = 120
 _DIGITS = 24
 _PARTS = 5
+_NUMBER = re.compile(r"[0-9]{1,15}")  # what people write into names may be digits of any script
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def name_of(installation: str, credential: str, rotation: str, generation: int) 
 def label_of(name: str) -> Label | None:
     """What a name says; None where it is not one of ours."""
     parts = name.split(":")
-    if len(parts) != _PARTS or parts[0] != MARK or not parts[4].isdigit() or not all(parts):
+    if len(parts) != _PARTS or parts[0] != MARK or not _NUMBER.fullmatch(parts[4]) or not all(parts):
         return None
     return Label(parts[1], parts[2], parts[3], int(parts[4]))
 

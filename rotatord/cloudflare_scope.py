@@ -33,6 +33,7 @@ _PERMISSION = re.compile(
 _RESOURCE = re.compile(
     r"zone/(?:\*|[^/*\s]+)|account/[^/*]+/zone/\*|account/(?:\*|[^/*]+)|account|user|r2/(?:(?:default|eu|fedramp)/)?[a-z0-9][a-z0-9-]{1,62}"
 )
+_ADDRESSES = ("request_ip", "request.ip")  # the two spellings of one thing
 _ACTIONS = {"edit": "Write", "write": "Write"}
 
 
@@ -164,7 +165,10 @@ class Scope(BaseModel):
 
 def problems(scope: JsonMap) -> list[str]:
     """What is wrong with it as far as can be told without Cloudflare."""
-    return [text.replace("scope: Value error, ", "scope: ") for text in sentences(Scope, scope, "scope")]
+    found = [text.replace("scope: Value error, ", "scope: ") for text in sentences(Scope, scope, "scope")]
+    if scope.get("ip_allow") == []:
+        found.append("scope.ip_allow is empty, which would let the token in from everywhere: name addresses, or leave it out")
+    return found
 
 
 def grants_of(scope: JsonMap) -> list[Grant]:
@@ -188,8 +192,25 @@ def condition_of(scope: JsonMap) -> JsonMap | None:
 def condition_seen(token: Mapping[str, Any]) -> dict[str, list[str]]:
     """``in`` and ``not_in`` of what Cloudflare shows, in either of its two spellings; what is empty is left out."""
     condition = token.get("condition") or {}
-    lists = condition.get("request_ip") or condition.get("request.ip") or {}
+    lists: Mapping[str, Any] = next((condition[key] for key in _ADDRESSES if condition.get(key)), {})
     return {key: [str(item) for item in lists[key]] for key in ("in", "not_in") if lists.get(key)}
+
+
+def leaves_out(scope: JsonMap, addresses: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Whether a token could not be used from all of these addresses."""
+    allowed, denied = ([ipaddress.ip_network(item) for item in scope.get(key) or ()] for key in ("ip_allow", "ip_deny"))
+    if any(one.version == network.version and one.overlaps(network) for one in addresses for network in denied):
+        return True
+    return bool(allowed) and not all(any(_within(one, network) for network in allowed) for one in addresses)
+
+
+def _within(one: Any, other: Any) -> bool:
+    return bool(one.version == other.version and one.subnet_of(other))
+
+
+def condition_unknown(token: Mapping[str, Any]) -> JsonMap:
+    """What its condition holds beside addresses: nothing that we know of, by now."""
+    return {key: value for key, value in (token.get("condition") or {}).items() if key not in _ADDRESSES}
 
 
 def same_networks(one: Iterable[str], other: Iterable[str]) -> bool:
@@ -205,13 +226,14 @@ def _normal(text: str) -> str:
 
 
 def time_of(text: object) -> datetime | None:
-    """A time of Cloudflare's; None for none."""
+    """A time of Cloudflare's, which are UTC where they do not say; None for none."""
     if not isinstance(text, str) or not text:
         return None
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def spelled(moment: datetime) -> str:
@@ -238,3 +260,13 @@ def keys_of(resources: Mapping[str, Any]) -> list[str]:
     for key, value in resources.items():
         found += [f"{key}>{inner}" for inner in value] if isinstance(value, Mapping) else [key]
     return found
+
+
+def in_words(policies: Sequence[tuple[str, list[str], list[str]]]) -> JsonMap:
+    """Effects, permissions and resources in the form of a scope."""
+    if len(policies) == 1 and policies[0][0] == "allow":
+        return {"permissions": policies[0][1], "resources": policies[0][2]}
+    scope: JsonMap = {}
+    for effect, permissions, resources in policies:
+        scope.setdefault(effect, []).append({"permissions": permissions, "resources": resources})
+    return scope

@@ -10,7 +10,7 @@ from typing import Any
 from rotatord.cloudflare_client import Calls, Family
 from rotatord.cloudflare_errors import NOT_UNDERSTOOD
 from rotatord.cloudflare_labels import label_of, read_back
-from rotatord.cloudflare_scope import condition_seen, flat, same_networks, time_of
+from rotatord.cloudflare_scope import condition_seen, condition_unknown, flat, same_networks, time_of
 from rotatord.errors import Invalid, NotFound, Retryable
 from rotatord.model import JsonMap
 from rotatord.ports import LiveRef
@@ -53,10 +53,11 @@ class Tokens:
         return self.calls.total(self.family.base)
 
     def set_status(self, id: str, status: str) -> None:
-        """Switch it off or on and change nothing else. Cloudflare replaces the whole token by what is sent, so all of it is."""
+        """Switch it off or on and change nothing else. Cloudflare replaces the whole token by what is sent, so all of it is,
+        also what we do not know."""
         token = self.one(id)
-        if token["status"] in {status, EXPIRED}:
-            return
+        if token["status"] == EXPIRED or token["status"] == status == DISABLED:
+            return  # that it is on may be old news: what was to be switched on would stay off, so that is sent all the same
         body = _body_of(token, status)
         after = self.calls.thing("PUT", self._path(id), body=body)
         if not _same(token, after) or after.get("status") not in {status, EXPIRED}:
@@ -77,15 +78,16 @@ class Tokens:
 
 def _body_of(token: Mapping[str, Any], status: str) -> JsonMap:
     """All that a token is, as it is sent to replace it."""
-    condition = token.get("condition")
-    addresses = condition_seen(token)
-    if condition and not addresses:
+    if not token.get("name") or not token.get("policies"):
+        raise Retryable(f"Cloudflare shows token {token['id']} without its name or policies: {NOT_UNDERSTOOD}")
+    addresses, unknown = condition_seen(token), condition_unknown(token)
+    if not addresses and len(token.get("condition") or ()) > len(unknown):
         raise Invalid(
             f"token {token['id']} has a condition without addresses, which lets nobody in and cannot be sent again: delete it"
         )
     body: JsonMap = {"name": token["name"], "policies": [_policy(policy) for policy in token["policies"]], "status": status}
-    if addresses:
-        body["condition"] = {"request_ip": addresses}
+    if addresses or unknown:
+        body["condition"] = {**({"request_ip": addresses} if addresses else {}), **unknown}
     return body | {key: token[key] for key in ("expires_on", "not_before") if token.get(key)}
 
 
@@ -94,7 +96,7 @@ def _policy(policy: Mapping[str, Any]) -> JsonMap:
     groups = [
         {"id": group["id"], **({"meta": group["meta"]} if group.get("meta") else {})} for group in policy["permission_groups"]
     ]
-    return {"effect": policy["effect"], "permission_groups": groups, "resources": policy["resources"]}
+    return {**{key: value for key, value in policy.items() if key != "id"}, "permission_groups": groups}
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -102,6 +104,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if flat(one.get("policies") or []) != flat(other.get("policies") or []):
         return False
     if any(time_of(one.get(key)) != time_of(other.get(key)) for key in ("expires_on", "not_before")):
+        return False
+    if condition_unknown(one) != condition_unknown(other):
         return False
     mine, theirs = condition_seen(one), condition_seen(other)
     return all(same_networks(mine.get(key, ()), theirs.get(key, ())) for key in ("in", "not_in"))

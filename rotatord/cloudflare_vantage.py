@@ -54,4 +54,4 @@ class Vantage:
         finally:
             proxy.clear()
         wait = response.headers.get("retry-after", "")
-        return Answer(response.status, parsed(body), float(wait) if wait.isdigit() else None)
+        return Answer(response.status, parsed(body), float(wait) if wait.isdecimal() else None)

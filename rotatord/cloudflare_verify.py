@@ -13,11 +13,13 @@ from rotatord.cloudflare_client import Family
 from rotatord.cloudflare_errors import Answer, error_of, verdict_of
 from rotatord.cloudflare_formats import recognise
 from rotatord.cloudflare_scope import time_of
-from rotatord.cloudflare_tokens import ACTIVE
+from rotatord.cloudflare_tokens import ACTIVE, DISABLED, EXPIRED, REVOKED
 from rotatord.errors import Retryable
 from rotatord.ports import Accepted, Inconclusive, ProbeAnswer, RefusedVerdict
 
 Send = Callable[[str, str], Answer]  # a GET of this path, with this token
+# Cloudflare calls them malformed where tokens are verified. They may do more than any token, and live.
+_KEYS = {"global_key": "a Global API Key", "origin_ca_key": "an Origin CA key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,10 @@ class Verify:
         """What Cloudflare says of a value, and whose token it is; the ref is the token's bare id."""
         if not value.isascii() or not value.isprintable() or " " in value:
             return RefusedVerdict("this cannot be a token of Cloudflare's"), self.family
-        families = self._families(recognise(value).kind)
+        kind = recognise(value).kind
+        if kind in _KEYS:
+            return Inconclusive(f"it is {_KEYS[kind]}, which is no token: whether it works cannot be told here"), self.family
+        families = self._families(kind)
         if not families:
             return Inconclusive("it is an account's token: only an issuer with its account_id can tell"), self.family
         answers = []
@@ -64,4 +69,6 @@ def _at(family: Family, value: str, send: Send) -> ProbeAnswer:
         return Inconclusive(str(error_of(Answer(answer.status, None), what)))
     if result.get("status") == ACTIVE:
         return Accepted(ref=result["id"], expires_at=time_of(result.get("expires_on")))
-    return RefusedVerdict(f"it is {result.get('status')}")
+    if result.get("status") in {DISABLED, EXPIRED, REVOKED}:
+        return RefusedVerdict(f"it is {result['status']}")
+    return Inconclusive(f"Cloudflare says that its status is {result.get('status')!r}, which rotatord does not know")

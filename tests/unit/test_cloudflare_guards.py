@@ -1,0 +1,273 @@
+"""How a token at Cloudflare could be lost, widened or taken for dead by something unforeseen, each made to happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from issuers.cloudflare import CloudflareTokens
+from rotatord.cloudflare_catalogue import Catalogue, Group, Resource
+from rotatord.cloudflare_client import Family
+from rotatord.cloudflare_errors import Answer, error_of
+from rotatord.cloudflare_labels import label_of
+from rotatord.cloudflare_scope import Grant, problems, time_of
+from rotatord.cloudflare_tokens import Tokens
+from rotatord.errors import Invalid, Retryable
+from rotatord.model import JsonMap
+from rotatord.ports import Accepted, Inconclusive, Query, RefusedVerdict
+from rotatord.secret import Secret
+from rotatord.testing.cloudflare import FakeCloudflare, Garbled, Lags, RunningClock
+from tests.unit.test_cloudflare_tokens import DNS, issuer_of, minted, shown
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+GROUP = "4755a26eedb94da69e1066d98aa820be"
+
+
+@pytest.fixture
+def cloudflare() -> Iterator[FakeCloudflare]:
+    with FakeCloudflare(clock=RunningClock(0)) as started:
+        yield started
+
+
+class Kept:
+    """A server that keeps what it is sent, as far as it understands it."""
+
+    def __init__(self, token: JsonMap, *, understands: bool = True) -> None:
+        self.token = token
+        self.sent: list[JsonMap] = []
+        self._understands = understands
+
+    def get(self, path: str) -> JsonMap:
+        assert path.endswith(self.token["id"])
+        return self.token
+
+    def thing(self, method: str, path: str, *, body: JsonMap) -> JsonMap:
+        self.sent.append(body)
+        kept = body if self._understands else {**body, "condition": {"request_ip": body["condition"]["request_ip"]}}
+        return {"id": self.token["id"], **kept}
+
+
+def held(**more: Any) -> JsonMap:
+    policy = {"id": "1", "effect": "allow", "permission_groups": [{"id": GROUP}], "resources": {"zone": "*"}}
+    return {"id": TOKEN, "name": "dns", "status": "active", "policies": [policy], **more}
+
+
+def tokens_at(server: Kept) -> Tokens:
+    return Tokens(server, Family())  # type: ignore[arg-type]
+
+
+# --- switched off and on -------------------------------------------------------------------------------------------
+
+
+def test_what_we_do_not_know_of_a_condition_is_not_dropped() -> None:
+    """A kind of condition that Cloudflare comes to invent: left out of the replacement, the token would be let in where it is
+    not."""
+    server = Kept(held(condition={"request_ip": {"in": ["203.0.113.0/24"]}, "request_country": {"in": ["NL"]}}))
+    tokens_at(server).set_status(TOKEN, "disabled")
+    assert server.sent[0]["condition"] == server.token["condition"]
+    alone = Kept(held(condition={"request_country": {"in": ["NL"]}}))
+    tokens_at(alone).set_status(TOKEN, "disabled")
+    assert alone.sent[0]["condition"] == alone.token["condition"]
+
+
+def test_what_we_do_not_know_of_a_policy_is_not_dropped() -> None:
+    """It may be what limits it."""
+    token = held()
+    token["policies"][0]["until"] = "2027-01-01T00:00:00Z"
+    server = Kept(token)
+    tokens_at(server).set_status(TOKEN, "disabled")
+    (policy,) = server.sent[0]["policies"]
+    assert policy["until"] == "2027-01-01T00:00:00Z"
+    assert "id" not in policy
+
+
+def test_a_condition_that_is_not_kept_is_told() -> None:
+    """Cloudflare took the request and dropped a part: whoever has to know learns of it."""
+    token = held(condition={"request_ip": {"in": ["203.0.113.0/24"]}, "request_country": {"in": ["NL"]}})
+    with pytest.raises(Invalid, match="otherwise than it was sent"):
+        tokens_at(Kept(token, understands=False)).set_status(TOKEN, "disabled")
+
+
+@pytest.mark.parametrize("lacking", [{"policies": []}, {"policies": None}, {"name": ""}])
+def test_half_a_token_is_not_sent_again(lacking: JsonMap) -> None:
+    """What is left out of the replacement is gone, with "success": half an answer must not become the whole token."""
+    server = Kept(held(**lacking))
+    with pytest.raises(Retryable, match="half of it"):
+        tokens_at(server).set_status(TOKEN, "disabled")
+    assert server.sent == []
+
+
+def test_old_news_keeps_nobody_switched_off() -> None:
+    """Right after it was switched off, an edge that has not heard of it says that it is on: that is not believed."""
+    for seed in range(6):
+        with FakeCloudflare(seed=seed, clock=RunningClock(0), lags=Lags(listing=60.0)) as cloudflare:
+            issuer = issuer_of(cloudflare)
+            made = minted(issuer)
+            cloudflare.advance(120)
+            issuer.suspend(made.ref, {})
+            issuer.resume(made.ref, {})
+            cloudflare.advance(120)
+            assert shown(cloudflare, made.ref)["status"] == "active"
+
+
+# --- our own -------------------------------------------------------------------------------------------------------
+
+
+def test_the_token_that_we_use_ourselves_is_never_ended(cloudflare: FakeCloudflare) -> None:
+    """One token for rotatord and for a program: switched off by itself it could not be switched on again by anybody here."""
+    parent = cloudflare.parent_token("Zone Read", "DNS Write")
+    issuer = issuer_of(cloudflare, parent)
+    ref = f"account/{cloudflare.account_id}/{parent.id}"
+    with pytest.raises(Retryable, match="rotatord itself uses"):
+        issuer.suspend(ref, {})
+    with pytest.raises(Retryable, match="rotatord itself uses"):
+        issuer.revoke(ref, None, {})
+    assert cloudflare.find(parent.id).grant is not None
+    other = cloudflare.parent_token("Zone Read")
+    issuer_of(cloudflare, other).revoke(ref, None, {})
+    assert cloudflare.find(parent.id).grant is None
+
+
+def test_who_we_are_is_asked_once(cloudflare: FakeCloudflare) -> None:
+    """Of a value that does not change it does not change either; another one is asked for anew."""
+    parents = [cloudflare.parent_token("Zone Read") for _ in range(2)]
+    value = [parents[0].value]
+    issuer = issuer_of(cloudflare, parents[0])
+    issuer._api._secret = lambda _: value[0]
+    versions = [minted(issuer, rotation=f"rot_{number}") for number in range(3)]
+    before = len([call for call in cloudflare.book.calls if call.operation.endswith("verify")])
+    for version in versions:
+        issuer.revoke(version.ref, None, {})
+    asked = [call for call in cloudflare.book.calls if call.operation.endswith("verify")]
+    assert len(asked) - before == 1
+    value[0] = parents[1].value
+    issuer.revoke(f"account/{cloudflare.account_id}/{parents[0].id}", None, {})
+    with pytest.raises(Retryable):
+        issuer.revoke(f"account/{cloudflare.account_id}/{parents[1].id}", None, {})
+
+
+def test_trouble_on_the_way_is_not_an_unknown_token(cloudflare: FakeCloudflare) -> None:
+    """Whoever is woken looks where the trouble is, and not at a token that is as it should be."""
+    issuer = issuer_of(cloudflare)
+    cloudflare.faults.plan("accounts.tokens.verify", Garbled(b"<html>", 502, "text/html"))
+    with pytest.raises(Retryable, match="502"):
+        issuer.own_life()
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("active", Accepted),
+        ("disabled", RefusedVerdict),
+        ("expired", RefusedVerdict),
+        ("revoked", RefusedVerdict),
+        ("pending", Inconclusive),
+        ("Active", Inconclusive),
+        (None, Inconclusive),
+    ],
+)
+def test_a_status_that_nobody_knows_proves_nothing(status: str | None, verdict: type, cloudflare: FakeCloudflare) -> None:
+    """Neither that it works nor that it is dead."""
+    import json
+
+    theirs = cloudflare.token("DNS Read", owner="user", old=True)
+    issuer = issuer_of(cloudflare, owner="user")
+    body = {"success": True, "errors": [], "messages": [], "result": {"id": theirs.id, "status": status}}
+    cloudflare.faults.plan("user.tokens.verify", Garbled(json.dumps(body).encode(), 200, "application/json"), times=None)
+    assert isinstance(issuer.probe(Secret({"token": theirs.value}), {"scope": {}}), verdict)
+
+
+def test_what_works_and_is_not_shown_yet_is_not_proven() -> None:
+    """What it may do is not known: published it might be too wide, or pinned to nothing."""
+    with FakeCloudflare(seed=3, clock=RunningClock(0), lags=Lags(listing=60.0)) as cloudflare:
+        issuer = issuer_of(cloudflare)
+        made = minted(issuer)
+        answers = [issuer.probe(made.fields, {"scope": DNS}) for _ in range(12)]
+        assert all(isinstance(answer, Inconclusive) or answer == Accepted(DNS, made.ref, made.expires_at) for answer in answers)
+        assert any(isinstance(answer, Inconclusive) and "does not show" in answer.why for answer in answers)
+        cloudflare.advance(120)
+        assert issuer.probe(made.fields, {"scope": DNS}) == Accepted(DNS, made.ref, made.expires_at)
+
+
+@pytest.mark.parametrize("value", ["cfk_" + "a" * 48, "0123456789abcdef" * 2 + "01234", f"v1.0-{'a' * 24}-{'b' * 146}"])
+def test_a_key_is_not_called_dead_because_it_is_no_token(value: str, cloudflare: FakeCloudflare) -> None:
+    """Cloudflare cannot read a Global API Key as a token; it lives all the same."""
+    answer = issuer_of(cloudflare).probe(Secret({"token": value}), {"scope": DNS})
+    assert isinstance(answer, Inconclusive)
+    assert "no token" in answer.why
+    assert value not in answer.why
+
+
+# --- names and times -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["²", "\u0661", "", "-1", "1" * 60])
+def test_a_name_made_by_hand_hides_no_other_token(generation: str, cloudflare: FakeCloudflare) -> None:
+    """Anybody may name a token nearly as ours are named: it is a stranger, and the list can still be read."""
+    assert label_of(f"rotatord:here:dns:rot_1:{generation}") is None
+    cloudflare.token("DNS Read", name=f"rotatord:here:dns:rot_0:{generation}")
+    issuer = issuer_of(cloudflare)
+    made = minted(issuer)
+    assert [live.ref for live in issuer.find(Query(installation="here", credential="dns"))] == [made.ref]
+
+
+def test_a_time_without_a_zone_is_one_of_cloudflares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UTC, wherever this machine stands."""
+    import time
+
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        wanted = datetime(2026, 12, 1, 10, tzinfo=UTC)
+        for text in ("2026-12-01T10:00:00", "2026-12-01T10:00:00Z", "2026-12-01T12:00:00+02:00", "2026-12-01T10:00:00.000Z"):
+            assert time_of(text) == wanted
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+# --- scopes --------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_list_of_addresses_is_not_everywhere() -> None:
+    """Whoever writes one, or whose template does, meant some."""
+    (sentence,) = problems({**DNS, "ip_allow": []})
+    assert "ip_allow is empty" in sentence
+    assert problems({**DNS, "ip_deny": []}) == []
+
+
+def test_a_level_that_is_written_limits_where_it_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that Cloudflare has for zones and accounts, named for zones, is not granted on the account beside them."""
+    groups = {GROUP: Group(GROUP, "DNS Write", ("zone", "account")), TOKEN: Group(TOKEN, "Workers Scripts Write", ("account",))}
+    catalogue = Catalogue(Family(), "", lambda: datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1))
+    places = {"zone": Resource("zone", "the zone"), "account": Resource("account", "the account")}
+    monkeypatch.setattr(catalogue, "groups", lambda calls, missing=False: groups)
+    monkeypatch.setattr(catalogue, "_resource", lambda calls, word, problems: places[word.partition("/")[0]])
+    words = ("zone/example.com", "account/Example")
+    found = catalogue.resolve(None, [Grant("allow", ("Zone.DNS:Edit", "Account.Workers Scripts:Edit"), words)])  # type: ignore[arg-type]
+    assert found.problems == []
+    assert {(policy["permission_groups"][0]["id"], *policy["resources"]) for policy in found.policies} == {
+        (GROUP, "the zone"),
+        (TOKEN, "the account"),
+    }
+
+
+def test_a_denied_address_of_ours_is_told_before(cloudflare: FakeCloudflare) -> None:
+    """Fresh tokens could not be tried from here."""
+    issuer: CloudflareTokens = issuer_of(cloudflare, addresses=["203.0.113.7/32"])
+    (sentence,) = issuer.check({**DNS, "ip_deny": ["203.0.113.0/24"]}, {})
+    assert "addresses of this daemon" in sentence
+    assert list(issuer.check({**DNS, "ip_deny": ["198.51.100.0/24"]}, {})) == []
+
+
+@pytest.mark.parametrize("code", ["--5", "\u00b2", "1" * 400, None, [], True])
+def test_a_code_that_is_no_number_is_no_bug(code: Any) -> None:
+    """Whatever something in between answers, it is an error of ours."""
+    answer = Answer(400, {"success": False, "errors": [{"code": code, "message": "odd"}]})
+    assert "odd" in str(error_of(answer, "GET /user/tokens"))
