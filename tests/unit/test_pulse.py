@@ -68,8 +68,8 @@ class Ward:
     """One daemon with its pulse; over a journal that another may share."""
 
     def __init__(self, owner: str = "one", beside: Ward | None = None) -> None:
-        self.clock = beside.clock if beside else VirtualClock()
-        self.journal = beside.journal if beside else Full(self.clock, SeededIds(1))
+        self.clock: VirtualClock = beside.clock if beside else VirtualClock()
+        self.journal: Full = beside.journal if beside else Full(self.clock, SeededIds(1))
         self.work, self.daemons, self.telemetry = Work(0, 0), Daemons(owner), Telemetry()
         self.pulse = Pulse(self.journal, self.clock, self.work, self.daemons, self.telemetry)
         self.passes(1.0)
