@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tests.integration.running import ROTATORD, Installation
 from tests.servers.fixtures import KV_MOUNT, Place, need
 from tests.servers.helm import KUBECTL
 from tests.servers.kubernetes import ControlPlane
+from tests.servers.system_program import AWS_CLI, JQ
 from tests.servers.vault import VAULT
 
 PAGE = Path(__file__).parents[2] / "docs" / "by-hand.md"
@@ -39,15 +39,6 @@ def block(name: str) -> str:
     found = re.search(rf"<!-- by hand: {re.escape(name)} -->\n\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found, f"the page has no block {name}"
     return found[1]
-
-
-def program(name: str) -> Path:
-    """A tool that comes with the system; on CI it has to."""
-    found = shutil.which(name)
-    if found is None:
-        message = f"no {name} on PATH: install it, the page tells people to use it"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    return Path(found)
 
 
 @dataclass
@@ -127,7 +118,7 @@ def test_a_token_of_vault_is_rotated_by_hand(vault_place: Place, hand_over: list
     root = {"VAULT_ADDR": corner.server.address, "VAULT_TOKEN": corner.server.root_token, "OLD_REF": old_ref}
     names = {"ROLE=app": f"ROLE={corner.name}", "DOCUMENT=apps/app": f"DOCUMENT={corner.name}/app"}
     names["MOUNT=secret"] = f"MOUNT={KV_MOUNT}"
-    shell = Shell(place.directory, installation, [need(VAULT), program("jq")], root, names)
+    shell = Shell(place.directory, installation, [need(VAULT), need(JQ)], root, names)
 
     looked = re.search(r"## 1\. Look\n\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert looked
@@ -179,7 +170,7 @@ def test_a_kubernetes_secret_is_changed_by_hand(
     installation.stop()
     names = {"NAMESPACE=app": f"NAMESPACE={namespace}"}
     told = {"KUBECONFIG": str(kubeconfig), "NEW": "made-by-hand-4711"}
-    shell = Shell(tmp_path, installation, [need(KUBECTL), program("jq")], told, names)
+    shell = Shell(tmp_path, installation, [need(KUBECTL), need(JQ)], told, names)
     assert shell.types(block("kubernetes")).endswith("written\n")
     assert secret_of(control_plane, namespace) == before | {"TOKEN": "made-by-hand-4711"}
     assert "successfully rolled out" in shell.types(block("restart"))
@@ -233,7 +224,7 @@ def test_a_secret_of_aws_is_changed_by_hand(aws: FakeAws, tmp_path: Path, hand_o
         "AWS_DEFAULT_REGION": REGION,
         "NEW": "made-by-hand-4711",
     }
-    shell = Shell(tmp_path, installation, [program("aws"), program("jq")], told, {})
+    shell = Shell(tmp_path, installation, [need(AWS_CLI), need(JQ)], told, {})
     assert shell.types(block("aws")).endswith("written\n")
     assert held() == before | {"TOKEN": "made-by-hand-4711"}
     put_back(installation, shell)

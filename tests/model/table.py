@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.model.search import EVERYTHING, Found, Size, Teller, search
 from tests.model.traces import TABLE
 from tests.servers.binaries import find
-from tests.servers.spin import SPIN
+from tests.servers.system_program import SPIN
 
 # One credential: journals of two have nothing in common. Everything once, and then more that goes wrong with less beside it.
 DRAWN: tuple[Size, ...] = (

@@ -19,7 +19,7 @@ from tests.model.search import EVERYTHING, OFTEN, SMALL, WHOLE, Found, Size, Tel
 from tests.model.table import draw
 from tests.model.traces import known
 from tests.servers.fixtures import need
-from tests.servers.spin import SPIN
+from tests.servers.system_program import SPIN
 
 RESULTS = Path(__file__).with_name("results")
 LONG = pytest.mark.skipif(os.environ.get("ROTATORD_MODEL") != "1", reason="takes many minutes; `make crash` runs it")

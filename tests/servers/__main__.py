@@ -1,7 +1,8 @@
 """``python -m tests.servers [NAME ...]``: find or make the servers and tools that the tests need, saying what happens.
 
 Where one cannot be had, its tests are skipped with the remedy; on CI (``CI=true``) that is a failure. ``--missing`` only
-names those that would have to be built or installed, one a line, for the script that installs what that takes.
+names those that would have to be built, and the packages (``package:NAME``) of those that come with the system, one a line, for
+the script that installs what that takes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from tests.servers.go_program import GoProgram
 from tests.servers.helm import HELM, KUBECTL
 from tests.servers.kubernetes import ETCD, KUBERNETES, KWOK
 from tests.servers.postgresql import POSTGRESQL, PostgresqlProgram
-from tests.servers.spin import SPIN, SpinProgram
+from tests.servers.system_program import SYSTEM, SystemProgram
 from tests.servers.vault import VAULT
 
 # The quick ones first: a person who interrupts the rest has them.
 PROGRAMS: dict[str, Program] = {
-    program.name: program for program in (SPIN, POSTGRESQL, HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)
+    program.name: program for program in (*SYSTEM, POSTGRESQL, HELM, KUBECTL, ETCD, KWOK, KUBERNETES, VAULT)
 }
 
 
@@ -34,8 +35,9 @@ def main(words: list[str]) -> int:
     wanted = [PROGRAMS[name] for name in names]
     if "--missing" in words:
         for program in wanted:
-            if isinstance(program, GoProgram | PostgresqlProgram | SpinProgram) and find(program) is None:
-                _say(program.name)
+            if isinstance(program, GoProgram | PostgresqlProgram | SystemProgram) and find(program) is None:
+                packages = () if isinstance(program, GoProgram) else program.packages
+                _say("\n".join(f"package:{each}" for each in packages) or program.name)
         return 0
     failures = install_all(wanted, _say)
     for name, error in failures.items():

@@ -47,6 +47,7 @@ class PostgresqlProgram:
     names: tuple[str, ...] = ("postgres", "initdb")
     home: str = "postgresql"
     pinned: bool = False
+    packages: tuple[str, ...] = ("postgresql",)
     remedy: str = "apt-get install postgresql (or `make servers INSTALL=1`); its service is not needed"
 
     def elsewhere(self, name: str) -> Path | None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the test servers are made of: the Go that builds most of them, PostgreSQL itself, and spin. Installed by us only where
+# What the test servers are made of: the Go that builds most of them, PostgreSQL, spin, jq and the like. Installed by us only where
 # asked (INSTALL=1) or on CI, and only where one is missing. Any Go from 1.19 on will do: it fetches the one that they need.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,14 +7,8 @@ cd "$(dirname "$0")/../.."
 may_install() { { [ "${CI:-}" = true ] || [ "${INSTALL:-}" = 1 ]; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 missing=$(.venv/bin/python -m tests.servers --missing)
-packages=()
-if grep -qx postgres <<<"$missing"; then
-    packages+=(postgresql)
-fi
-if grep -qx spin <<<"$missing"; then
-    packages+=(spin gcc libc6-dev)
-fi
-if grep -qvxE 'postgres|spin' <<<"${missing:-spin}" && ! command -v go >/dev/null; then
+mapfile -t packages < <(sed -n 's/^package://p' <<<"$missing")
+if grep -qvE '^(package:|$)' <<<"$missing" && ! command -v go >/dev/null; then
     packages+=(golang-go ca-certificates)
 fi
 if [ ${#packages[@]} -gt 0 ] && may_install; then
