@@ -150,14 +150,16 @@ def test_a_pause_between_the_gate_and_the_pivot_beats_it() -> None:
     paused: list[str] = []
 
     def pauses(at: Point, _: int) -> Fault | None:
-        if at.op == "commit.authorise.done" and not paused and sim.record(NAME).generation > 1:
+        if at.op == "commit.authorise.done" and armed and not paused:
             now = sim.world.clock.now()
             pause = Pause(owner="ana", until=now + timedelta(hours=1), actor="ana", at=now)
             paused.append(text_of(pause))
             sim.journal.set_fact(PAUSED, paused[0])
         return None
 
+    armed: list[bool] = []
     sim, _ = staged(choose=pauses)
+    armed.append(True)  # the first version has a pivot too
     sim.request("rotate", NAME)
     sim.run(1800.0)
     assert paused
