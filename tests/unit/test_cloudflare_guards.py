@@ -13,14 +13,14 @@ from rotatord.cloudflare_catalogue import Catalogue, Group, Resource
 from rotatord.cloudflare_client import Family
 from rotatord.cloudflare_errors import Answer, error_of
 from rotatord.cloudflare_labels import label_of
-from rotatord.cloudflare_scope import Grant, problems, time_of
+from rotatord.cloudflare_scope import Grant, flat, problems, time_of
 from rotatord.cloudflare_tokens import Tokens
 from rotatord.errors import Invalid, Retryable
 from rotatord.model import JsonMap
 from rotatord.ports import Accepted, Inconclusive, Query, RefusedVerdict
 from rotatord.secret import Secret
 from rotatord.testing.cloudflare import FakeCloudflare, Garbled, Lags, RunningClock
-from tests.unit.test_cloudflare_tokens import DNS, issuer_of, minted, shown
+from tests.unit.test_cloudflare_tokens import DNS, _request, issuer_of, minted, shown
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 GROUP = "4755a26eedb94da69e1066d98aa820be"
@@ -271,3 +271,60 @@ def test_a_code_that_is_no_number_is_no_bug(code: Any) -> None:
     """Whatever something in between answers, it is an error of ours."""
     answer = Answer(400, {"success": False, "errors": [{"code": code, "message": "odd"}]})
     assert "odd" in str(error_of(answer, "GET /user/tokens"))
+
+
+# --- what is compared, and what is believed ------------------------------------------------------------------------
+
+EVERY = "com.cloudflare.api.account.zone.*"
+
+
+def policy_of(effect: str, resources: JsonMap) -> JsonMap:
+    return {"effect": effect, "permission_groups": [{"id": GROUP}], "resources": resources}
+
+
+def test_denied_is_not_allowed_and_one_account_is_not_all() -> None:
+    """Two tokens with the same permissions and resources, of which one may do much more."""
+    assert flat([policy_of("allow", {"zone": "*"})]) != flat([policy_of("deny", {"zone": "*"})])
+    assert flat([policy_of("allow", {"account": {EVERY: "*"}})]) != flat([policy_of("allow", {EVERY: "*"})])
+    assert flat([policy_of("allow", {"account": {EVERY: "*"}})]) != flat([policy_of("allow", {"other": {EVERY: "*"}})])
+    assert flat([policy_of("allow", {"a": "*", "b": "*"})]) == flat([policy_of("allow", {name: "*"}) for name in "ba"])
+
+
+def test_a_beginning_that_was_not_asked_for_shows(cloudflare: FakeCloudflare) -> None:
+    """Everything else is as it should be."""
+    issuer = issuer_of(cloudflare)
+    made = minted(issuer, {**DNS, "not_before": "2026-01-01T00:00:00Z"})
+    answer = issuer.probe(made.fields, {"scope": DNS})
+    assert isinstance(answer, Accepted)
+    assert answer.scope is not None
+    assert answer.scope["not_before"] == "2026-01-01T00:00:00Z"
+
+
+def test_an_answer_about_another_token_is_not_believed() -> None:
+    """Neither to tell what it may do, nor to be sent in its place."""
+    for token in (held(id="f" * 32), held(status="pending")):
+        server = Kept(token)
+        server.get = lambda path, token=token: token  # type: ignore[method-assign,misc]
+        with pytest.raises(Retryable, match="about something else"):
+            tokens_at(server).set_status(TOKEN, "disabled")
+        assert server.sent == []
+
+
+@pytest.mark.parametrize("silent", ["user", "accounts"])
+def test_one_place_that_knows_nothing_of_it_refuses_nothing(silent: str, cloudflare: FakeCloudflare) -> None:
+    """Forty characters may be a user's or an account's: while one of the two places cannot tell, they may live there."""
+    owner: Any = "user" if silent == "user" else "account"
+    theirs = cloudflare.token("DNS Read", owner=owner, old=True)
+    issuer = issuer_of(cloudflare)
+    cloudflare.faults.plan(f"{silent}.tokens.verify", Garbled(b"<html>", 502, "text/html"))
+    assert isinstance(issuer.probe(Secret({"token": theirs.value}), {"scope": {}}), Inconclusive)
+    assert isinstance(issuer.probe(Secret({"token": theirs.value}), {"scope": {}}), Accepted)
+
+
+def test_half_a_catalogue_is_none(cloudflare: FakeCloudflare) -> None:
+    """A permission that is in the other half would be called unknown, or an ambiguous one clear."""
+    body = b'{"success": true, "errors": [], "result": [{"id": "a"}], "result_info": {"count": 2}}'
+    issuer = issuer_of(cloudflare)
+    cloudflare.faults.plan("accounts.tokens.permission_groups", Garbled(body, 200, "application/json"))
+    with pytest.raises(Retryable, match="1 rows of a page of 2"):
+        issuer.preview(_request(DNS))
