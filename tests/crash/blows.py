@@ -46,7 +46,7 @@ class Blow:
     name: str
     strike: Strike
     seconds: float
-    of: str = ""  # "postgresql": throughput before and after is told
+    counted: bool = False  # what is published before and after it is told
 
 
 @contextmanager
@@ -174,6 +174,19 @@ def _frozen(on: Struck) -> Iterator[None]:
 
 
 @contextmanager
+def _away(on: Struck) -> Iterator[None]:
+    """A replica is killed, and comes back only when others had to take over what it held."""
+    ready = on.company.ready("fleet")
+    victims = {on.dice.choice(ready).directory.name} if ready else set()
+    on.company.absent |= victims
+    for each in ready:
+        if each.directory.name in victims:
+            each.kill()
+    yield
+    on.company.absent -= victims
+
+
+@contextmanager
 def _disk_full(on: Struck) -> Iterator[None]:
     single, disk = on.company.single, on.scene.disk
     pid = single.daemon.pid if single.daemon is not None else 0
@@ -186,7 +199,7 @@ def _disk_full(on: Struck) -> Iterator[None]:
 def _disk_read_only(on: Struck) -> Iterator[None]:
     """The kernel takes no disk from those who write to it: the daemon is killed, finds it so, and is started again."""
     company, disk = on.company, on.scene.disk
-    company.absent.add("single")
+    company.absent.add(company.single.directory.name)
     if company.single.alive:
         company.single.kill()
     if disk.read_only(on=True):
@@ -195,7 +208,7 @@ def _disk_read_only(on: Struck) -> Iterator[None]:
     if company.single.alive:
         company.single.kill()
     disk.read_only(on=False)
-    company.absent.discard("single")
+    company.absent.discard(company.single.directory.name)
 
 
 BLOWS = (
@@ -208,12 +221,13 @@ BLOWS = (
     Blow("Kubernetes cut off", _cut_off("kubernetes"), 4),
     Blow("API server frozen", _api_server_frozen, 3),
     Blow("API server killed", _api_server_killed, 1),
-    Blow("PostgreSQL connections killed", _connections_killed, 0, "postgresql"),
-    Blow("PostgreSQL restarted", _postgresql_restarted, 2, "postgresql"),
-    Blow("PostgreSQL crashed", _postgresql_crashed, 1, "postgresql"),
-    Blow("PostgreSQL hangs", _postgresql_hangs, 5, "postgresql"),
-    Blow("PostgreSQL exhausted", _exhausted, 4, "postgresql"),
+    Blow("PostgreSQL connections killed", _connections_killed, 0, counted=True),
+    Blow("PostgreSQL restarted", _postgresql_restarted, 2, counted=True),
+    Blow("PostgreSQL crashed", _postgresql_crashed, 1, counted=True),
+    Blow("PostgreSQL hangs", _postgresql_hangs, 5, counted=True),
+    Blow("PostgreSQL exhausted", _exhausted, 4, counted=True),
     Blow("replica frozen past its lease", _frozen, LEASE_SECONDS + 4),
+    Blow("replica killed and away", _away, LEASE_SECONDS + 2, counted=True),
     Blow("disk full", _disk_full, 4),
     Blow("disk read-only", _disk_read_only, 4),
 )

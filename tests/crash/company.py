@@ -22,7 +22,7 @@ from tests.integration.running import Installation
 
 LEASE_SECONDS = 4
 REPLICAS = 3
-COLD_EVERY = 12  # of so many starts one is made by the command line; the first ones are, too
+COLD_EVERY = 12  # of so many starts one is made by the command line
 HELD_FOR = timedelta(minutes=20)
 
 
@@ -98,7 +98,7 @@ class Company:
     daemons: list[Daemon] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)  # by themselves: what they said last
     told: dict[str, Told] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)  # kinds whose daemons may not be started now
+    absent: set[str] = field(default_factory=set)  # who may not be started now, by the name of the directory
     _warm: Warm | None = None
     _after: dict[str, int] = field(default_factory=dict)
 
@@ -116,11 +116,10 @@ class Company:
         home.mkdir()
         state = self.scene.disk.directory / "state"
         self.daemons.append(Daemon(home, self.scene.config("single"), kind="single", state_directory=state))
-        for daemon in self.daemons:
-            daemon.launch()
         self._warm = Warm()
         for daemon in self.daemons:
             daemon.warm = self._warm
+            daemon.launch()
 
     def stop(self) -> None:
         for daemon in self.daemons:
@@ -135,7 +134,7 @@ class Company:
         for daemon in self.daemons:
             for _ in daemon.heard():
                 pass
-            if not daemon.alive and daemon.kind not in self.absent:
+            if not daemon.alive and daemon.directory.name not in self.absent:
                 if daemon.daemon is not None and daemon.daemon.returncode != -signal.SIGKILL:
                     self.ended[f"{daemon.directory.name}: {_last_line(daemon.output)}"] += 1
                 daemon.launch()

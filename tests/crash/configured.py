@@ -33,9 +33,9 @@ backends:
   secrets: {{type: aws_secrets_manager, {aws}}}
   parameters: {{type: aws_ssm_parameter, {aws}}}
 policies:
-  quick: {{max_age: {age}s, {quick}}}
-  slow: {{max_age: {slow_age}s, {quick}}}
-  patient: {{max_age: 75s, {quick}}}
+  asked: {{max_age: 1h, {quick}}}
+  due: {{max_age: {age}s, {quick}}}
+  patient: {{max_age: 120s, {quick}}}
   rare: {{max_age: 18m, {quick}}}
 credentials:
 """
@@ -49,7 +49,7 @@ backends:
   kv: {{type: vault, {vault}}}
   files: {{type: file}}
 policies:
-  quick: {{max_age: {age}s, {quick}}}
+  asked: {{max_age: 1h, {quick}}}
 credentials:
 """
 
@@ -63,7 +63,7 @@ class Credential:
     destinations: tuple[str, ...]  # as they stand in the configuration; the first is the home
     reads: str  # where its application reads: kv, secret, secretsmanager, file
     where: str
-    policy: str = "quick"
+    policy: str = "asked"
     deployed: bool = False
     stale_after: float = 0.0  # proven by polling and not by attesting
     more: str = ""  # further keys of the configuration
@@ -137,7 +137,7 @@ def credentials(directory: Path) -> tuple[Credential, ...]:
     return (
         _token("tok-a", deployed=True),
         _token("tok-b", deployed=True),
-        _token("tok-c", stale_after=2.0, policy="slow"),
+        _token("tok-c", stale_after=2.0, policy="due"),
         Credential("role-a", "vault_approle", (approle,), "kv", "crash/role-a"),
         Credential(
             "sa-a",
@@ -159,7 +159,7 @@ def credentials(directory: Path) -> tuple[Credential, ...]:
                 "secretsmanager",
                 f"crash/{user}",
                 # A write of Parameter Store that got no answer is waited for a quarter of an hour.
-                policy="rare" if user == "key-a" else "slow",
+                policy="rare" if user == "key-a" else "due",
                 more=f"parameters: {{user: {user}}}",
             )
             for user in USERS
@@ -170,7 +170,7 @@ def credentials(directory: Path) -> tuple[Credential, ...]:
             (f"{{backend: secrets, name: crash/sts-a, keys: {{{session}}}, version_key: VERSION}}",),
             "secretsmanager",
             "crash/sts-a",
-            policy="slow",
+            policy="due",
             more=f'parameters: {{role: "arn:aws:iam::{ACCOUNT}:role/app"}}',
         ),
         Credential(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ def report(run: Run, seconds: float, counts: dict[str, Any]) -> dict[str, Any]:
         "seed": run.seed,
         "machine": machine(),
         "seconds": round(seconds, 1),
+        "processor_seconds": round(_processor_seconds(), 1),
         "disk": company.scene.disk.kind,
         "kills": run.kills,
         "struck": dict(run.struck.most_common()),
@@ -44,13 +46,19 @@ def report(run: Run, seconds: float, counts: dict[str, Any]) -> dict[str, Any]:
         "halted": observer.halts,
         "violations": observer.violations,
         "calm_phases": {"number": len(run.calms), "longest_to_settle_seconds": round(max(run.calms, default=0.0), 1)},
-        "asked_by_a_person": dict(run.asked),
+        "asked_by_a_person": {"rotate": run.rotations_asked, "resume": run.resumed},
         "ended_by_themselves": dict(company.ended),
         "publications_per_minute": {
             name: {"before": round(before, 1), "after": round(after, 1), "blows": number}
             for name, (before, after, number) in run.paces().items()
         },
     }
+
+
+def _processor_seconds() -> float:
+    """Of this process and of all that it started and that have ended: servers, daemons, applications."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def write(told: dict[str, Any]) -> Path:
@@ -67,7 +75,8 @@ def summary(told: dict[str, Any]) -> str:
     blows = sum(told["blows"].values())
     lines = [
         f"seed {told['seed']}, {told['commit']}",
-        f"{told['kills']} times kill -9 and {blows} other blows in {told['seconds']:.0f} s",
+        f"{told['kills']} times kill -9 and {blows} other blows",
+        f"{told['seconds']:.0f} s, {told['processor_seconds']:.0f} s of them of a processor",
         f"disk: {told['disk']}; {calm['number']} calm phases, the longest settled in {calm['longest_to_settle_seconds']} s",
         f"{told['rotations']} rotations, {told['turned_back']} turned back, {told['requests']} requests",
         ", ".join(f"{told[what]} {what}" for what in ("refused", "orphans", "doubles", "foreign_touched", "unsettled")),

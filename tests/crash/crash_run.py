@@ -17,11 +17,13 @@ from tests.crash.company import Company, Daemon
 from tests.crash.observer import Observer
 
 PACE_SECONDS = 1.1  # within which a kill strikes
+BEGINS_WITHIN = 240.0  # seconds: on an idle machine it takes a few
 CALM_EVERY = 120  # kills
 CALM_WITHIN = 240.0  # seconds in which everything has to settle
 # A write of Parameter Store that got no answer is waited for, and told of: for so long the last calm phase has patience.
 WAITS, PATIENCE = "may still land", 1100.0
-WINDOW = 10.0  # seconds before and after a blow to PostgreSQL in which publications are counted
+WINDOW = 10.0  # seconds before and after some blows in which publications are counted
+ASKS_EVERY = 1.0  # seconds
 BREATH = 2.0  # seconds between other blows
 AT_WORK = 2  # daemons that have to be there before one is killed
 ALL_AT_ONCE = 0.06  # share of strikes that kill every daemon
@@ -68,7 +70,10 @@ class Run:
     struck: Counter[str] = field(default_factory=Counter)  # by what the killed one had done last
     fell: list[Fell] = field(default_factory=list)
     calms: list[float] = field(default_factory=list)  # how long each took to settle
-    asked: Counter[str] = field(default_factory=Counter)  # what a person did
+    quiet: list[tuple[float, float]] = field(default_factory=list)  # from when to when each lasted: seconds of the epoch
+    resumed: int = 0  # halts that a person let go on
+    rotations_asked: int = 0
+    _ask_at: float = 0.0
     _open: tuple[Blow, float, AbstractContextManager[None]] | None = None
     _next_at: float = 0.0
     _to_fall: list[Blow] = field(default_factory=list)
@@ -89,6 +94,7 @@ class Run:
             self._blow()
             self._strike() if self.kills < self.kills_wanted else PAUSE.wait(0.2)
             self.company.tend()
+            self._ask()
             self.observer.look()
             if self.kills >= calm_at and not self._open:
                 calm_at += CALM_EVERY
@@ -101,6 +107,17 @@ class Run:
             with contextlib.suppress(Exception):
                 self._open[2].__exit__(None, None, None)
             self._open = None
+
+    def _ask(self) -> None:
+        """Somebody asks for a rotation of whatever has none. (Others come due by themselves; those would hardly ever be quiet
+        on a slow machine, and calm phases could not begin.)"""
+        if time.monotonic() < self._ask_at:
+            return
+        self._ask_at = time.monotonic() + ASKS_EVERY
+        on_request = {each.name for each in self.company.scene.credentials if each.policy == "asked"}
+        for name, row in self.company.rows().items():
+            if name in on_request and row["rotation"] is None:
+                self.rotations_asked += self.company.command(name, "rotate")
 
     # --- kills ---
 
@@ -133,9 +150,9 @@ class Run:
     # --- blows ---
 
     def _shuffled(self) -> list[Blow]:
-        """All of them, those to PostgreSQL one after the other: what comes after one is what was before the next."""
-        counted = [each for each in self.blows if each.of]
-        others = [each for each in self.blows if not each.of]
+        """All of them, those that are counted one after the other: what comes after one is what was before the next."""
+        counted = [each for each in self.blows if each.counted]
+        others = [each for each in self.blows if not each.counted]
         self.dice.shuffle(counted)
         self.dice.shuffle(others)
         place = self.dice.randint(0, len(others))
@@ -159,13 +176,14 @@ class Run:
     def _room(self, blow: Blow) -> float:
         """How long nothing else falls, so that what follows can be told from what came before."""
         following = self._to_fall[-1] if self._to_fall else None
-        return WINDOW if blow.of or (following and following.of) else BREATH
+        return WINDOW if blow.counted or (following and following.counted) else BREATH
 
     def paces(self) -> dict[str, tuple[float, float, int]]:
-        """For each kind of blow to PostgreSQL: publications a minute before and after (medians), and how many times."""
+        """For each kind of blow that is counted: publications a minute before and after (medians), and how many times."""
         pairs: dict[str, list[tuple[float, float]]] = {}
         for fell in self.fell:
-            if fell.blow.of == "postgresql":
+            counted = (fell.began - WINDOW, fell.ended + WINDOW)
+            if fell.blow.counted and not any(a < counted[1] and counted[0] < b for a, b in self.quiet):
                 before = self.observer.pace(fell.began - WINDOW, fell.began)
                 after = self.observer.pace(fell.ended + 1, fell.ended + 1 + WINDOW - 1)
                 pairs.setdefault(fell.blow.name, []).append((before, after))
@@ -178,7 +196,7 @@ class Run:
 
     def calm(self, patience: float = 0.0) -> None:
         """Nothing new begins, everything settles or is halted, and the observer looks at all of it."""
-        began = time.monotonic()
+        began, since = time.monotonic(), time.time()
         self._until_all_are_ready()
         names = {each.name for each in self.observer.watched}
         held: set[str] = set()
@@ -196,7 +214,7 @@ class Run:
                 if row["state"] == "halted" and name not in resumed:  # a person looks, and lets it go on
                     resumed.add(name)
                     self.observer.halts.append(f"{name}: {row['halt']['message']}")
-                    self.asked["resume"] += self.company.command(name, "resume")
+                    self.resumed += self.company.command(name, "resume")
                 elif row["rotation"] is None and row["state"] in {"quiet", "revoking"} and self._stays(name, row["state"]):
                     held.add(name)
             PAUSE.wait(0.2)
@@ -204,7 +222,8 @@ class Run:
         self.observer.settled(self.company.listen(), () if patience else excused)
         for name in names:
             self.company.command(name, "release")
-        self._as_a_person()
+        self.quiet.append((since, time.time()))
+        self._next_at = max(self._next_at, time.time() + WINDOW)
         self.say(f"calm after {self.calms[-1]:.0f} s at {self.kills} kills: {self.observer.summary()}")
 
     def _stays(self, name: str, state: str) -> bool:
@@ -218,16 +237,9 @@ class Run:
         self.company.command(name, "release")
         return False
 
-    def _as_a_person(self) -> None:
-        """Rotations that were turned back wait for an hour by themselves: ask for them."""
-        for name, row in self.company.rows().items():
-            last = row["last_rotation"]
-            if last and last["state"] == "rolled_back" and row["rotation"] is None:
-                self.asked["rotate"] += self.company.command(name, "rotate")
-
     def _begin(self) -> None:
         """Every credential has a first version, and is in use."""
-        until = time.monotonic() + 120
+        until = time.monotonic() + BEGINS_WITHIN
         while time.monotonic() < until:
             self.company.tend()
             self.observer.look()
@@ -238,7 +250,7 @@ class Run:
         raise AssertionError(f"not everything has begun; unused: {self.observer.unused}; {self.company.rows()}")
 
     def _until_all_are_ready(self) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + BEGINS_WITHIN
         while len(self.company.ready()) < len(self.company.daemons):
             assert time.monotonic() < until, f"not all daemons start: {dict(self.company.ended)}"
             self.company.tend()

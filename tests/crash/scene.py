@@ -43,7 +43,6 @@ class Scene:
     directory: Path
     seed: int
     age: float
-    slow_age: float
     stack: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
@@ -207,7 +206,6 @@ class Scene:
             cluster=f"kubeconfig: {self.kubeconfig}, timeout: 2",
             aws=f"{aws}, connect_timeout: 1, read_timeout: 2, timeout: 5",
             age=self.age,
-            slow_age=self.slow_age,
             quick=QUICK,
         )
         attest = f'{{url: "http://127.0.0.1:{self.attest_port}", allow_private: true, timeout: 2}}'

@@ -24,13 +24,12 @@ class SmallDisk:
 
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rotatord-disk-")))
     mounted: bool = False
-
-    @property
-    def kind(self) -> str:
-        return f"tmpfs of {SIZE >> 20} MiB" if self.mounted else "RLIMIT_FSIZE as a stand-in"
+    kind: str = "RLIMIT_FSIZE as a stand-in"
 
     def make(self) -> None:
         self.mounted = _mount("-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(self.directory))
+        if self.mounted:
+            self.kind = f"tmpfs of {SIZE >> 20} MiB"
 
     def remove(self) -> None:
         if self.mounted:

@@ -40,8 +40,7 @@ pytestmark = [
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     """All servers, for this run alone."""
-    slow = max(30.0, KILLS * SECONDS_A_KILL / MOST_VERSIONS)
-    made = Scene(tmp_path, SEED, age=9.0, slow_age=slow)
+    made = Scene(tmp_path, SEED, age=max(40.0, KILLS * SECONDS_A_KILL / MOST_VERSIONS))
     try:
         made.start()
         yield made
