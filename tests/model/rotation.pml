@@ -563,7 +563,7 @@ inline happen(c)
 		:: HOLDS && hold[c] == 0 -> change(c); hold[c] = 1; changed(c)
 		:: hold[c] == 1 -> change(c); hold[c] = 2; changed(c)
 
-		:: !halted[c] && failures < FAILURES && !(FORWARD(c) && current[c]) && (REPAIR(c) || touched[c]) && phase[c] != DISCARDING_B ->
+		:: !halted[c] && failures < FAILURES && !(FORWARD(c) && current[c]) && (REPAIR(c) || touched[c] || phase[c] == DISCARDING_B) ->
 			failures++; change(c); halted[c] = 1; changed(c)
 		:: halted[c] == 1 ->	/* a person says: again */
 			change(c);

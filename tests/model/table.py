@@ -18,6 +18,7 @@ from tests.servers.system_program import SPIN
 DRAWN: tuple[Size, ...] = (
     EVERYTHING,
     {"CREDENTIALS": 1, "CRASHES": 2, "FIRST": 1, "CHOOSES": 1, "SUSPENDS": 1},
+    {"CREDENTIALS": 1, "CRASHES": 2, "LOSSES": 1, "SUSPENDS": 1},
     {"CREDENTIALS": 1, "CRASHES": 0, "FAILURES": 2, "LOSSES": 2, "SUSPENDS": 1},
 )
 HEAD = """\

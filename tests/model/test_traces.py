@@ -10,7 +10,7 @@ import pytest
 from tests.model.traces import compare, known
 from tests.simulation.bugs import BUGS, Broken
 
-SEEDS = int(os.environ.get("ROTATORD_TRACES", "150"))
+SEEDS = int(os.environ.get("ROTATORD_TRACES", "300"))
 TRIES = 12  # seeds in which a planted bug may show
 
 
