@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from rotatord.clock import Clock, SystemClock
 from rotatord.errors import JournalTooNew, JournalUnavailable, RotatordError
 from rotatord.journal import marks
-from rotatord.journal.migrations import HEAD, REVISIONS
+from rotatord.journal.migrations import HEAD, SERVED, usable
 from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction
 
@@ -196,6 +196,7 @@ class PostgresqlServer:
                 ).fetchone() or (False, False)
                 found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
                 move = connection.execute(marks.MOVE).fetchone() if known and ours else None
+                serves = connection.execute(SERVED).fetchone() if known and ours else None
             except psycopg.Error as error:
                 raise self.failure(error) from None
         if known != ours:
@@ -205,12 +206,15 @@ class PostgresqlServer:
             )
         revision = str(found[0]) if found else None
         marks.refuse("in this database", revision, move[0] if move else None)
-        if revision is not None and revision not in REVISIONS:
+        if revision is None:
+            return None
+        treated = usable(revision, str(serves[0]) if serves else None)
+        if treated is None:
             raise JournalTooNew(
                 f"this journal was made by a newer rotatord (schema {revision}, this one knows up to {HEAD}): "
                 "run that version again, or restore the journal from before the upgrade"
             )
-        return revision
+        return treated
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite as dialect
 
 from rotatord.errors import JournalTooNew, JournalUnavailable
 from rotatord.journal import marks
-from rotatord.journal.migrations import HEAD, REVISIONS
+from rotatord.journal.migrations import HEAD, SERVED, usable
 from rotatord.journal.statements import Statements
 
 _BUSY_MILLISECONDS = 5000  # a backup or a person's shell may hold the file for a moment
@@ -133,18 +133,22 @@ class SqliteFile:
             known = "alembic_version" in tables
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
             move = connection.execute(marks.MOVE).fetchone() if known and "facts" in tables else None
+            serves = connection.execute(SERVED).fetchone() if known and "facts" in tables else None
         if not tables:
             return None
         if not known:
             raise JournalUnavailable(f"{self.path} is a database, but not a journal of rotatord")
         revision = str(found[0]) if found else None
         marks.refuse(str(self.path), revision, move[0] if move else None)
-        if revision is not None and revision not in REVISIONS:
+        if revision is None:
+            return None
+        treated = usable(revision, serves[0] if serves else None)
+        if treated is None:
             raise JournalTooNew(
                 f"the journal {self.path} was made by a newer rotatord (schema {revision}, this one knows up to {HEAD}): "
                 "run that version again, or restore the journal from before the upgrade"
             )
-        return revision
+        return treated
 
 
 def _identity(path: Path) -> tuple[int, int]:

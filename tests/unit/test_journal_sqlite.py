@@ -16,6 +16,8 @@ import pytest
 from rotatord.errors import JournalTooNew, JournalUnavailable, LeaseLost
 from rotatord.journal import open_journal
 from rotatord.journal.codec import EVENTS, RECORDS, SCHEMA
+from rotatord.journal.migrations import FACT as SERVES_FACT
+from rotatord.journal.migrations import HEAD
 from rotatord.journal.sql import SqlJournal
 from rotatord.journal.sqlite import SqliteFile
 from rotatord.journal.writer import Ticket, Transaction, Written
@@ -131,11 +133,28 @@ def test_a_replaced_file_is_noticed(journal: Journal, path: Path) -> None:
     assert journal.fact("a") == "b"
 
 
-@pytest.mark.parametrize("newer", ["UPDATE alembic_version SET version_num = '9999'"])
-def test_a_newer_journal_is_refused(path: Path, newer: str) -> None:
-    """A journal from a newer version is left alone, read-only or not, with a sentence that says what to do."""
+def newer(path: Path, serves: str | None) -> None:
+    """As a later version would leave it; ``serves``: what it says of those before it."""
     opened(path).close()
-    altered(path, newer)
+    altered(path, "UPDATE alembic_version SET version_num = '9999'")
+    altered(path, f"UPDATE facts SET value = '{serves}' WHERE key = '{SERVES_FACT}'")
+
+
+def test_a_newer_journal_that_serves_us_is_used(path: Path) -> None:
+    """Going back by one version needs no older journal: what only added something stands as it is, and is left so."""
+    newer(path, HEAD)
+    journal = opened(path)
+    put(journal, a_record("a"))
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    assert opened(path, read_only=True).get("a") == a_record("a")
+
+
+@pytest.mark.parametrize("serves", ["9999", "9998", ""])
+def test_a_newer_journal_is_refused(path: Path, serves: str) -> None:
+    """A journal from a newer version is left alone, read-only or not, with a sentence that says what to do."""
+    newer(path, serves)
     before = path.read_bytes()
     for read_only in (False, True):
         with pytest.raises(JournalTooNew, match="run that version again"):

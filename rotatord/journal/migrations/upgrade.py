@@ -10,6 +10,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
+from rotatord.journal.migrations import SERVE
+
 
 def upgrade(url: str, connection: Any, *, to: str = "head", begin: str = "BEGIN IMMEDIATE") -> None:
     """Bring the schema up to date in one transaction of ``connection``, which may be closed afterwards. ``begin`` keeps
@@ -23,6 +25,8 @@ def upgrade(url: str, connection: Any, *, to: str = "head", begin: str = "BEGIN 
         ours.exec_driver_sql(begin)
         try:
             command.upgrade(config, to)
+            if to == "head":
+                ours.exec_driver_sql(SERVE)
         except BaseException:
             ours.rollback()
             raise
