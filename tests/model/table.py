@@ -19,6 +19,7 @@ DRAWN: tuple[Size, ...] = (
     EVERYTHING,
     {"CREDENTIALS": 1, "CRASHES": 2, "FIRST": 1, "CHOOSES": 1, "SUSPENDS": 1},
     {"CREDENTIALS": 1, "CRASHES": 2, "LOSSES": 1, "SUSPENDS": 1},
+    {"CREDENTIALS": 1, "CRASHES": 1, "FIRST": 1, "FAILURES": 2},
     {"CREDENTIALS": 1, "CRASHES": 0, "FAILURES": 2, "LOSSES": 2, "SUSPENDS": 1},
 )
 HEAD = """\
