@@ -45,6 +45,7 @@ from rotatord.vault_client import (
     VaultClient,
     VaultSettings,
     accepted,
+    behind,
     duration_seconds,
     missing_rights,
     parse_time,
@@ -307,10 +308,10 @@ class VaultSecretIds(OwnVault):
         with self._lock:
             known = self._seen.get(accessor)
         if known is None:
-            answer = calls.post("auth/token/lookup-accessor", {"accessor": accessor}, allow=(400, 403))
-            if answer.status != 200 and "invalid accessor" not in answer.why:
-                accepted(answer, "post", "auth/token/lookup-accessor")
-            known = {"path": answer.data.get("path"), "meta": answer.data.get("meta") or {}}
+            found = behind(calls, accessor)
+            if found is None:  # not remembered: its token may be about to be made
+                return {}
+            known = {"path": found.get("path"), "meta": found.get("meta") or {}}
             with self._lock:
                 self._seen[accessor] = known
         meta: JsonMap = known["meta"] if known["path"] == path else {}

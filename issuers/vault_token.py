@@ -38,6 +38,7 @@ from rotatord.vault_client import (
     VaultClient,
     VaultSettings,
     accepted,
+    behind,
     duration_seconds,
     missing_rights,
     parse_time,
@@ -142,14 +143,14 @@ class VaultTokens(OwnVault):
     def find(self, query: Query) -> Sequence[LiveRef]:
         calls = self._vault.calls()
         if query.ref is not None:
-            found = _lookup(calls, query.ref)
+            found = behind(calls, query.ref)
             return [] if found is None else [_live(found)]
         candidates = []
         for accessor in self._listed(calls):
             labels = self._labels(calls, accessor)
             if labels == (query.installation, query.credential):
                 candidates.append(accessor)
-        living = [_live(found) for found in (_lookup(calls, accessor) for accessor in candidates) if found is not None]
+        living = [_live(found) for found in (behind(calls, accessor) for accessor in candidates) if found is not None]
         return [live for live in living if query.rotation in (None, live.rotation)]
 
     def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
@@ -172,7 +173,7 @@ class VaultTokens(OwnVault):
 
     def revoke(self, ref: str, fields: Secret | None, parameters: JsonMap) -> None:
         answer = self._vault.calls().post("auth/token/revoke-accessor", {"accessor": ref}, allow=(400,))
-        if answer.status == 400 and "invalid accessor" not in answer.why:
+        if answer.status == 400 and not any(said in answer.why for said in ("invalid accessor", "token not found")):
             accepted(answer, "post", "auth/token/revoke-accessor")
 
     # --- optional powers ----------------------------------------------------------------------------------------
@@ -180,12 +181,12 @@ class VaultTokens(OwnVault):
     def inventory(self) -> Sequence[LiveRef]:
         """Labelled tokens of any installation, and orphan service tokens that something like us could have minted."""
         calls = self._vault.calls()
-        looked_up = (_lookup(calls, accessor) for accessor in self._listed(calls))
+        looked_up = (behind(calls, accessor) for accessor in self._listed(calls))
         return [_live(found) for found in looked_up if found is not None and _could_be_ours(found)]
 
     def renew(self, ref: str, parameters: JsonMap) -> tuple[datetime | None, datetime | None]:
         calls = self._vault.calls()
-        found = _lookup(calls, ref)
+        found = behind(calls, ref)
         if found is None:
             raise NotFound("the token to renew is gone")
         before = parse_time(found.get("expire_time"))
@@ -284,7 +285,10 @@ class VaultTokens(OwnVault):
         with self._lock:
             known = self._seen.get(accessor)
         if known is None:
-            meta = (_lookup(calls, accessor) or {}).get("meta") or {}
+            found = behind(calls, accessor)
+            if found is None:  # not remembered: its token may be about to be made
+                return _UNLABELLED
+            meta = found.get("meta") or {}
             known = _UNLABELLED  # one object for all of them: there may be very many
             if f"{LABEL}installation" in meta:
                 known = (str(meta[f"{LABEL}installation"]), str(meta.get(f"{LABEL}credential", "")))
@@ -313,17 +317,6 @@ def _not_periodic(answer: Answer, parameters: JsonMap) -> str:
     if wanted is None or 0 < given <= wanted:
         return ""
     return f"it lasts {given} s, not a period of {wanted} s; the token role needs token_period"
-
-
-def _lookup(calls: Calls, accessor: str) -> JsonMap | None:
-    """What Vault knows of a token; None when it is gone (also while we list)."""
-    answer = calls.post("auth/token/lookup-accessor", {"accessor": accessor}, allow=(400, 403))
-    if answer.status == 200:
-        return answer.data
-    if "invalid accessor" in answer.why:
-        return None
-    accepted(answer, "post", "auth/token/lookup-accessor")
-    raise AssertionError("an answer is accepted or raises")
 
 
 def _looked_at(calls: Calls, value: str, target: JsonMap) -> ProbeAnswer:

@@ -303,6 +303,22 @@ def _without_values(text: str, body: JsonMap | None) -> str:
     return text[:500]
 
 
+def behind(calls: Calls, accessor: str) -> JsonMap | None:
+    """What Vault knows of the token behind an accessor; None when there is none any more (also while we list), or yet.
+
+    A Vault that is killed while it makes or ends a token keeps listing its accessor, until somebody runs `auth/token/tidy`,
+    and answers as to one without the right to look. Nothing is accepted that such an accessor stands for.
+    """
+    path = "auth/token/lookup-accessor"
+    answer = calls.post(path, {"accessor": accessor}, allow=(400, 403))
+    if answer.status == 200:
+        return answer.data
+    if "invalid accessor" in answer.why or (answer.status == 403 and not missing_rights(calls, {path: ("update",)})):
+        return None
+    accepted(answer, "post", path)
+    raise AssertionError("an answer is accepted or raises")
+
+
 def missing_rights(calls: Calls, needed: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A sentence for each path on which we may not do what is needed."""
     have = calls.capabilities(needed)
