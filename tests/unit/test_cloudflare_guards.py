@@ -10,7 +10,7 @@ import pytest
 
 from issuers.cloudflare import CloudflareTokens
 from rotatord.cloudflare_catalogue import Catalogue, Group, Resource
-from rotatord.cloudflare_client import Family
+from rotatord.cloudflare_client import Calls, Family
 from rotatord.cloudflare_errors import Answer, error_of
 from rotatord.cloudflare_labels import label_of
 from rotatord.cloudflare_scope import Grant, flat, problems, time_of
@@ -242,13 +242,23 @@ def test_an_empty_list_of_addresses_is_not_everywhere() -> None:
     assert problems({**DNS, "ip_deny": []}) == []
 
 
-def test_a_level_that_is_written_limits_where_it_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+class OneOfBothLevels(Catalogue):
+    """A catalogue with a group that may be granted on zones and on accounts."""
+
+    def groups(self, calls: Calls, *, missing: bool = False) -> dict[str, Group]:  # noqa: ARG002  as it is declared
+        return {
+            GROUP: Group(GROUP, "DNS Write", ("zone", "account")),
+            TOKEN: Group(TOKEN, "Workers Scripts Write", ("account",)),
+        }
+
+    def _resource(self, calls: Calls, word: str, problems: list[str]) -> Resource | None:  # noqa: ARG002  as it is declared
+        kind = word.partition("/")[0]
+        return Resource(kind, f"the {kind}")
+
+
+def test_a_level_that_is_written_limits_where_it_is_granted() -> None:
     """A group that Cloudflare has for zones and accounts, named for zones, is not granted on the account beside them."""
-    groups = {GROUP: Group(GROUP, "DNS Write", ("zone", "account")), TOKEN: Group(TOKEN, "Workers Scripts Write", ("account",))}
-    catalogue = Catalogue(Family(), "", lambda: datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1))
-    places = {"zone": Resource("zone", "the zone"), "account": Resource("account", "the account")}
-    monkeypatch.setattr(catalogue, "groups", lambda calls, missing=False: groups)
-    monkeypatch.setattr(catalogue, "_resource", lambda calls, word, problems: places[word.partition("/")[0]])
+    catalogue = OneOfBothLevels(Family(), "", lambda: datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1))
     words = ("zone/example.com", "account/Example")
     found = catalogue.resolve(None, [Grant("allow", ("Zone.DNS:Edit", "Account.Workers Scripts:Edit"), words)])  # type: ignore[arg-type]
     assert found.problems == []
