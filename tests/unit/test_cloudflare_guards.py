@@ -245,13 +245,13 @@ def test_an_empty_list_of_addresses_is_not_everywhere() -> None:
 class OneOfBothLevels(Catalogue):
     """A catalogue with a group that may be granted on zones and on accounts."""
 
-    def groups(self, calls: Calls, *, missing: bool = False) -> dict[str, Group]:  # noqa: ARG002  as it is declared
+    def groups(self, calls: Calls, *, missing: bool = False) -> dict[str, Group]:
         return {
             GROUP: Group(GROUP, "DNS Write", ("zone", "account")),
             TOKEN: Group(TOKEN, "Workers Scripts Write", ("account",)),
         }
 
-    def _resource(self, calls: Calls, word: str, problems: list[str]) -> Resource | None:  # noqa: ARG002  as it is declared
+    def _resource(self, calls: Calls, word: str, problems: list[str]) -> Resource | None:
         kind = word.partition("/")[0]
         return Resource(kind, f"the {kind}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,12 @@ def test_no_sdk_is_imported_before_its_first_use() -> None:
         if module.split(".")[0] in SDKS
     ]
     assert found == []
+
+
+def test_each_file_of_tests_has_a_name_of_its_own() -> None:
+    """Of two with one name only the first is collected, wherever they lie, and the whole run ends there."""
+    names = Counter(path.name for path in sources("tests") if path.name.startswith("test_"))
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_faults_go_in_through_fakes() -> None:
