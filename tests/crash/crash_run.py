@@ -16,7 +16,7 @@ from tests.crash.blows import BLOWS, PAUSE, Blow, Struck
 from tests.crash.company import Company, Daemon
 from tests.crash.observer import Observer
 
-PACE_SECONDS = 1.1  # within which a kill strikes
+PACE_SECONDS = 0.6  # within which a kill strikes
 BEGINS_WITHIN = 240.0  # seconds: on an idle machine it takes a few
 CALM_EVERY = 120  # kills
 CALM_WITHIN = 240.0  # seconds in which everything has to settle
