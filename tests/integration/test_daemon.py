@@ -72,12 +72,13 @@ def test_a_second_daemon_over_the_same_journal(installation: Installation) -> No
 
 
 def test_a_journal_of_a_newer_version(installation: Installation) -> None:
-    """It is refused and left as it is, and nothing outside is touched; the version that made it goes on with it."""
+    """It is refused and left as it is, and nothing outside is touched, unless it says that ours can go on with it."""
     installation.stop()
     journal = installation.state / "journal.db"
     with closing(sqlite3.connect(journal)) as connection:
         (known,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE facts SET value = '9999' WHERE key = 'schema_serves'")
         connection.commit()
     before = (journal.read_bytes(), value(installation))
     said = refused_start(installation)
@@ -85,10 +86,12 @@ def test_a_journal_of_a_newer_version(installation: Installation) -> None:
     assert "run that version again, or restore" in said
     assert (journal.read_bytes(), value(installation)) == before
     with closing(sqlite3.connect(journal)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (known,))
+        connection.execute("UPDATE facts SET value = ? WHERE key = 'schema_serves'", (known,))
         connection.commit()
     installation.start()
     assert installation.rotated(NAME)["generation"] == 2
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
 
 
 def test_a_bad_configuration_keeps_the_old_one(installation: Installation) -> None:
