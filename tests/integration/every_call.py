@@ -96,14 +96,15 @@ class Struck:
 
 
 class RealStore:
-    """What the fakes of a world ask of a store, answered by reading a real one. Reads are remembered until a write."""
+    """What the fakes of a world ask of a store, answered by reading a real one. Reads are remembered until a write.
+    ``destinations``: those that somebody reads."""
 
-    def __init__(self, backend: Backend, clock: VirtualClock) -> None:
+    def __init__(self, backend: Backend, clock: VirtualClock, *destinations: Destination) -> None:
         self.name = "store"
         self._clock = clock
         self.down = False
         self._backend = backend
-        self._known: dict[str, Destination] = {}
+        self._known = {destination.id: destination for destination in destinations}
         self._seen: dict[str, Shown] = {}
 
     def forget(self) -> None:
@@ -120,6 +121,9 @@ class RealStore:
             held = self._read(destination, Slot.CURRENT)
             self._seen[destination.id] = Shown(held.fields, held.marker.label if held.marker else None)
         return self._seen[destination.id]
+
+    def shows(self, place: str) -> Shown:
+        return self.shown(self._known[place])
 
     def document(self, destination: Destination, slot: Slot = Slot.CURRENT) -> object | None:
         held = self._read(destination, slot)

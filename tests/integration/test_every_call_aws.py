@@ -102,14 +102,14 @@ def _keys_in_secrets_manager(turn_back: bool) -> Callable[[Strikes], list[str]]:
             settings = {**_settings(aws), "propagation": "2s", "listing_delay": "1s"}
             issuer = struck(aws_iam_user.create(settings, _around(world)))
             backend = struck(aws_secrets_manager.create(_settings(aws), _around(world)))
-            users, store = Users(aws, world.book), RealStore(backend, world.clock)
-            world.issuers["issuer"], world.plugins.issuers["issuer"] = users, issuer  # type: ignore[assignment]
-            world.backends["store"], world.plugins.backends["store"] = store, backend  # type: ignore[assignment]
             home = Destination(
                 backend="store",
                 address={"name": "apps/reports"},
                 keys={"id": "access_key_id", "key": "secret_access_key"},
             )
+            users, store = Users(aws, world.book), RealStore(backend, world.clock, home)
+            world.issuers["issuer"], world.plugins.issuers["issuer"] = users, issuer  # type: ignore[assignment]
+            world.backends["store"], world.plugins.backends["store"] = store, backend  # type: ignore[assignment]
             app = world.add_consumer("app", users, home)  # type: ignore[arg-type]
             before, after = _scope("s3:ListBucket", "s3:GetObject"), _scope("s3:ListBucket", "s3:PutObject")
             spec = world.spec(
@@ -157,10 +157,10 @@ def _tokens_in(kind: str, address: JsonMap, turn_back: bool) -> Callable[[Strike
         world = _fresh()
         with FakeAws(clock=world.clock, seed=1) as aws:
             backend = struck(importlib.import_module(f"backends.{kind}").create(_settings(aws), _around(world)))
-            store = RealStore(backend, world.clock)
+            home = Destination(backend="store", address=address, keys={"token": "token"})
+            store = RealStore(backend, world.clock, home)
             source = world.add_issuer(traits=traits())
             world.backends["store"], world.plugins.backends["store"] = store, backend  # type: ignore[assignment]
-            home = Destination(backend="store", address=address, keys={"token": "token"})
             app = world.add_consumer("app", source, home)
             spec = world.spec(NAME, policy=policy(), destinations=(home,))
             sim = Simulator(world)

@@ -56,13 +56,13 @@ def _story(backend: KubernetesBackend, turn_back: bool) -> Callable[[Strikes], l
         number = next(_NUMBERS)
         world = World(number)
         source = world.add_issuer(traits=traits())
-        quiet = RealStore(backend, world.clock)
-        world.backends["store"] = quiet  # type: ignore[assignment]
-        world.plugins.backends["store"] = backend
         home, second = (
             Destination(backend="store", address={"name": f"{name}-{number}"}, keys={"TOKEN": "token"}, version_key="VERSION")
             for name in ("home", "second")
         )
+        quiet = RealStore(backend, world.clock, home, second)
+        world.backends["store"] = quiet  # type: ignore[assignment]
+        world.plugins.backends["store"] = backend
         app = world.add_consumer("app", source, home)
         spec = world.spec(NAME, policy=policy(), destinations=(home, second))
         sim = Simulator(world)
