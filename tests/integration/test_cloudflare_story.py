@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_walk import BEFORE, free_ports, run
+from tests.servers.fixtures import need
+from tests.servers.system_program import CURL
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = "8199"
@@ -28,8 +29,7 @@ def typed() -> str:
 @pytest.mark.timeout(200)
 def test_the_story_goes_as_it_is_told(tmp_path: Path) -> None:
     """From a person's token for all zones to the account's for one zone, two addresses and seven days, without a refusal."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not on PATH; the story is told with it")
+    need(CURL)
     (port,) = free_ports(1)
     script = typed().replace("$PWD/.venv/bin:", f"{Path(sys.executable).parent}:").replace(PORT, port)
     code, output = run(script, tmp_path)

@@ -33,5 +33,6 @@ class SystemProgram:
 
 SPIN = SystemProgram("spin", ("spin", "gcc", "libc6-dev"), ("spin", "gcc"), version="6.5 or newer")
 JQ = SystemProgram("jq", ("jq",))
+CURL = SystemProgram("curl", ("curl",))
 AWS_CLI = SystemProgram("aws", ("awscli",))
-SYSTEM = (SPIN, JQ, AWS_CLI)
+SYSTEM = (SPIN, JQ, CURL, AWS_CLI)
