@@ -3,40 +3,40 @@ before one is published, that everything could go on with it.
 
 A version of ours that works but may not do what our credentials need would lock us out. So it is asked twice: before it is
 published, with the value itself, and afterwards by every daemon that is alive, with what its references lead to by then.
+What fails is tried again ever more seldom, once a minute in the end: it may fail for days, and somebody has to answer it.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 
-from rotatord import apply
+from rotatord import apply, retry
 from rotatord.bugs import described
 from rotatord.errors import OutsideError, Permanent, RotatordError
 from rotatord.live import LivePlugins
-from rotatord.model import Record, Slot, Spec, State, Version, Way
+from rotatord.model import Record, Slot, Spec, Version
 from rotatord.ops import Call, Context, fields_of, holds
 from rotatord.own import NAMES, needs_of, plugin_of, spelled
+from rotatord.own_used import USED, Shown, Told, key_of, published_of, spec_of, told
 from rotatord.ports import Empowered, Instance, Journal, Published, Secrets
 from rotatord.replicas import Replicas
 from rotatord.secret import Secret
 
-USED = "own_used"  # fact: what each daemon showed
 ANSWER_SECONDS = 5.0  # it only looks into the journal
 MOST_RECORDS, MOST_NEEDS = 5000, 200  # of what depends on a credential of ours so much is asked
-_PUBLISHED = {State.PUBLISHED, State.RELOADED, State.VERIFIED}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What one daemon has seen of one credential at one issuer or backend."""
+class Rest:
+    """Until when a version that could not be used is left alone. Seconds of the monotonic clock."""
 
-    version: str = ""  # the label that it used last with success
-    refused: str = ""  # the label with which it could not go on
+    label: str
+    until: float
 
 
 class Ourselves:
@@ -50,6 +50,7 @@ class Ourselves:
         self._replicas = replicas
         self._log = log
         self._shown: dict[str, Shown] = {}  # by credential and owner
+        self._rests: dict[str, Rest] = {}  # likewise
         self._looking = threading.Lock()
         self._ctx: Context | None = None
         self._names: Sequence[str] = ()
@@ -61,6 +62,14 @@ class Ourselves:
         self._ctx = ctx
         self._names = self.names()
 
+    @property
+    def _bound(self) -> Context:
+        assert self._ctx is not None
+        return self._ctx
+
+    def _monotonic(self) -> float:
+        return self._bound.clock.monotonic()
+
     # --- the port --------------------------------------------------------------------------------------------------
 
     def reload(self, published: Published) -> None:
@@ -71,11 +80,11 @@ class Ourselves:
         record = self._journal.get(published.credential)
         if record is None:
             return []
-        spec, all_of_them = _spec(record), self._told()
+        spec, all_of_them = spec_of(record), self._told()
         found = []
         for daemon in sorted(self._replicas.alive()):
             for owner in spec.own_of:
-                seen = all_of_them.get(daemon, {}).get(_key(record.name, owner), Shown())
+                seen = all_of_them.get(daemon, {}).get(key_of(record.name, owner), Shown())
                 found.append(Instance(id=f"{daemon}/{owner}", version=seen.version or None, refused=seen.refused or None))
         return found
 
@@ -132,29 +141,60 @@ class Ourselves:
         version = None if record is None else published_of(record)
         if record is None or version is None:
             return
+        failures: list[Exception] = []
         with self._looking:
-            for owner in _spec(record).own_of:
-                key = _key(name, owner)
-                seen = self._shown.get(key, Shown())
-                if seen.version != version.label:
-                    self._shown[key] = self._used(record, version, owner, seen)
+            for owner in spec_of(record).own_of:
+                try:
+                    self._look_at(record, version, owner)
+                except Exception as error:  # noqa: BLE001  raised below, when the others were looked at and told
+                    failures.append(error)
             self._tell()
+        if failures:
+            raise failures[0]
+
+    def _look_at(self, record: Record, version: Version, owner: str) -> None:
+        key = key_of(record.name, owner)
+        seen, rest = self._shown.get(key, Shown()), self._rests.get(key)
+        if seen.version == version.label or (rest and rest.label == version.label and self._monotonic() < rest.until):
+            return
+        try:
+            found = self._used(record, version, owner, seen)
+        except RotatordError as error:
+            if isinstance(error, OutsideError):
+                self._rest(key, version, replace(seen, refused=""), str(error), getattr(error, "retry_after", None))
+            raise
+        except Exception as error:
+            self._rest(key, version, replace(seen, refused=""), f"bug: {described(error)}")
+            raise
+        if found.refused == version.label:
+            self._rest(key, version, found, found.trouble)
+        else:
+            self._shown[key] = found
+            self._rests.pop(key, None)
+
+    def _rest(self, key: str, version: Version, shown: Shown, why: str, retry_after: float | None = None) -> None:
+        ctx = self._bound
+        tries = shown.tries + 1 if shown.tried == version.label else 1
+        pause = retry.after_own(tries, ctx.ids.fraction(), retry_after)
+        self._rests[key] = Rest(version.label, self._monotonic() + pause.total_seconds())
+        again_at = f"{ctx.now() + pause:%Y-%m-%d %H:%M:%SZ}"
+        self._shown[key] = replace(shown, tried=version.label, tries=tries, trouble=why, again_at=again_at)
 
     def _used(self, record: Record, version: Version, owner: str, seen: Shown) -> Shown:
-        spec, registry, ctx = _spec(record), self._plugins.registry, self._ctx
-        assert ctx is not None
+        spec, registry, ctx = spec_of(record), self._plugins.registry, self._bound
+        untried = replace(seen, tried="", tries=0, trouble="", again_at="")
         names = registry.issuer(version.issuer).traits.fields
         held = registry.backend(spec.home.backend).read(spec.home, Slot.CURRENT)
         fields = fields_of(held, names) if holds(ctx, held, version, names) else None
         if fields is None:
-            return seen
+            return untried
         values = registry.ownership.values(spec, registry, fields, version.label)
         if registry.ownership.stale(owner, values, registry.secret):
-            return seen
+            return untried
         plugin = plugin_of(registry, owner)
         if isinstance(plugin, Empowered) and (why := self._fails(plugin, owner)):
             self._log("own credential refused", credential=record.name, version=version.label, why=why)
-            return Shown(version=seen.version, refused=version.label)
+            return replace(seen, refused=version.label, trouble=why)
         return Shown(version=version.label)
 
     def _fails(self, plugin: Empowered, owner: str) -> str:
@@ -168,9 +208,8 @@ class Ourselves:
 
     # --- among daemons ---------------------------------------------------------------------------------------------
 
-    def _told(self) -> dict[str, dict[str, Shown]]:
-        told = json.loads(self._journal.fact(USED) or "{}")
-        return {daemon: {key: _seen(seen) for key, seen in shown.items()} for daemon, shown in told.items()}
+    def _told(self) -> Told:
+        return told(self._journal.fact(USED))
 
     def _tell(self) -> None:
         """Say what was seen here; what daemons said that are gone is forgotten."""
@@ -178,28 +217,7 @@ class Ourselves:
             return
         with self._replicas.alone("own"):
             alive = self._replicas.alive()
-            told = {daemon: shown for daemon, shown in self._told().items() if daemon in alive}
-            told[self._replicas.owner] = self._shown
-            plain = {daemon: {key: asdict(seen) for key, seen in shown.items()} for daemon, shown in told.items()}
+            all_of_them = {daemon: shown for daemon, shown in self._told().items() if daemon in alive}
+            all_of_them[self._replicas.owner] = self._shown
+            plain = {daemon: {key: asdict(seen) for key, seen in shown.items()} for daemon, shown in all_of_them.items()}
             self._journal.set_fact(USED, json.dumps(plain))
-
-
-def _seen(told: Mapping[str, str]) -> Shown:
-    """What a daemon said, of another version perhaps: what we do not know of it is passed over."""
-    return Shown(version=told.get("version", ""), refused=told.get("refused", ""))
-
-
-def published_of(record: Record) -> Version | None:
-    """The version that destinations hold, or are to hold, by now."""
-    rotation = record.rotation
-    if rotation is not None and rotation.way is Way.FORWARD and rotation.state in _PUBLISHED:
-        return rotation.new
-    return record.current
-
-
-def _spec(record: Record) -> Spec:
-    return record.rotation.plan if record.rotation is not None else record.spec
-
-
-def _key(name: str, owner: str) -> str:
-    return f"{name} {owner}"

@@ -16,6 +16,9 @@ from rotatord.model import Reason
 STEP = wait_chain(*(wait_fixed(seconds) for seconds in (1, 2, 5, 10, 30, 60, 120, 300)))
 # What is owed is owed for ever: doubling up to an hour.
 LEDGER = wait_exponential(multiplier=2, max=3600)
+# With a credential of our own that is refused, or cannot be read or tried: for ever, and once a minute in the end, so that
+# whoever has mended it sees that soon. Longer only where the other side asks for it.
+OWN = wait_chain(*(wait_fixed(seconds) for seconds in (5, 10, 20, 40, 60)))
 # After a rotation that rolled back; when the table ends, a person is asked.
 ROLLED_BACK = (timedelta(hours=1), timedelta(hours=4), timedelta(hours=24))
 # An emergency is never parked: the last entry repeats.
@@ -44,6 +47,11 @@ def after_step(attempt: int, fraction: float, retry_after: float | None = None) 
 def after_ledger(attempt: int, fraction: float, retry_after: float | None = None) -> timedelta:
     """The wait after the ``attempt``-th failed try to end an owed version."""
     return _wait(LEDGER, attempt, fraction, retry_after)
+
+
+def after_own(attempt: int, fraction: float, retry_after: float | None = None) -> timedelta:
+    """The wait after the ``attempt``-th failed try in a row to use a credential of our own."""
+    return _wait(OWN, attempt, fraction, retry_after)
 
 
 def after_rolled_back(failures: int, reason: Reason) -> timedelta | None:

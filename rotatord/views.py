@@ -18,7 +18,9 @@ from rotatord.durations import spell
 from rotatord.lives import latest_start
 from rotatord.machine import TABLE, Place, Row
 from rotatord.model import Debt, JsonMap, Owing, Pause, Record, Rotation, Spec, Standing, State, Version, Way
+from rotatord.own_used import Told, troubles
 
+NOTHING_TOLD: Told = {}
 STATUS_SCHEMA = "rotatord.status/v1"
 PLAN_SCHEMA = "rotatord.plan/v1"
 
@@ -285,14 +287,24 @@ def cannot_tell(record: Record) -> list[str]:
     return found
 
 
-def status_page(records: Sequence[Record], now: datetime, installation: JsonMap, freeze: Pause | None = None) -> JsonMap:
-    """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused, pause."""
+def status_page(
+    records: Sequence[Record], now: datetime, installation: JsonMap, freeze: Pause | None = None, used: Told = NOTHING_TOLD
+) -> JsonMap:
+    """``rotatord.status/v1`` over some records; ``installation`` holds id, version, read_only, paused, pause. ``used``: how
+    daemons get on with what they speak to others with."""
     return {
         "schema": STATUS_SCHEMA,
         "at": plain(now),
         **installation,
-        "credentials": [status(record, now, freeze) for record in records],
+        "credentials": [with_troubles(status(record, now, freeze), record, used) for record in records],
     }
+
+
+def with_troubles(row: JsonMap, record: Record, used: Told) -> JsonMap:
+    """The same, and what keeps us from going on with it where it is our own."""
+    refused, unreached = troubles(record, used)
+    more = {"needs_person": refused, "unreachable": unreached, "cannot_tell": unreached}
+    return row | {key: [*found, *row[key]] for key, found in more.items() if found}
 
 
 def plan(record: Record, now: datetime, freeze: Pause | None = None) -> JsonMap:

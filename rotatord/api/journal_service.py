@@ -13,6 +13,7 @@ from rotatord.commands import Command
 from rotatord.errors import JournalError, Refused
 from rotatord.model import Event, JsonMap, Pause, Record
 from rotatord.own_life import SEEN as OWN_LIFE
+from rotatord.own_used import USED, told
 from rotatord.pauses import LONGEST, PAUSED, USUAL, live, text_of
 from rotatord.ports import Amendment, Journal
 
@@ -96,6 +97,7 @@ class JournalService:
             paused=pause.words if pause else "",
             pause=pause,
             own=tuple(json.loads(self._journal.fact(OWN_LIFE) or "[]")),
+            own_used=told(self._journal.fact(USED)),
         )
 
     def names(self) -> Sequence[str]:

@@ -9,6 +9,7 @@ from rotatord import views
 from rotatord.api.service import Service
 from rotatord.errors import Refused, RotatordError
 from rotatord.model import Event, JsonMap, Record, Standing
+from rotatord.own_used import troubles
 from rotatord.views import plain
 from rotatord.why import why
 
@@ -40,14 +41,14 @@ def status(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
     """A page of ``rotatord.status/v1``; ``next`` is where the next page starts, None on the last."""
     page = service.records(after=after, limit=limit)
     facts = service.facts()
-    body = views.status_page(page, service.now(), plain(facts), facts.pause)
+    body = views.status_page(page, service.now(), plain(facts), facts.pause, facts.own_used)
     return body | {"next": page[-1].name if len(page) == limit else None}
 
 
 def credential(service: Service, name: str) -> JsonMap:
     """``rotatord.status/v1`` with one credential. Raises UnknownNameError."""
     record, facts = known(service, name), service.facts()
-    return views.status_page([record], service.now(), plain(facts), facts.pause) | {"next": None}
+    return views.status_page([record], service.now(), plain(facts), facts.pause, facts.own_used) | {"next": None}
 
 
 def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
@@ -71,6 +72,8 @@ def explain(service: Service, name: str) -> JsonMap:
     record = known(service, name)
     facts = service.facts()
     found = why(record, service.now(), service.attempt, history(service, record), facts.pause)
+    found["status"] = views.with_troubles(found["status"], record, facts.own_used)
+    found["beside"] += [sentence for kind in troubles(record, facts.own_used) for sentence in kind]
     return found | {"read_only": facts.read_only, "paused": facts.paused, "pause": plain(facts.pause)}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from rotatord.commands import Command
 from rotatord.model import Event, JsonMap, Pause, Record
+from rotatord.own_used import Told
 from rotatord.ports import Amendment
 
 
@@ -23,6 +24,7 @@ class Facts:
     paused: str = ""
     pause: Pause | None = None
     own: tuple[JsonMap, ...] = ()  # how long that still works which we ourselves speak to issuers and backends with
+    own_used: Told = field(default_factory=dict)  # how daemons get on with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,13 +14,16 @@ from rotatord.errors import Retryable
 from rotatord.model import Record, Slot, Spec, Standing
 from rotatord.ourselves import Ourselves
 from rotatord.own import NAMES, OURSELVES, names_of
+from rotatord.own_used import USED, told, troubles
 from rotatord.ports import Amendment, Instance, Published
 from rotatord.testing.own import OwnIssuer, OwnWorld
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
+from rotatord.views import status_page
 from tests.simulation.scenarios import policy, traits
 
 NAME = "ours"
+MINUTE = 80.0  # the longest pause, stretched
 
 
 class Company:
@@ -113,6 +117,7 @@ def test_one_that_cannot_go_on_with_it_says_so() -> None:
     assert (instance.version, instance.refused) == (None, scene.label)
     assert scene.source.login == "the login before"
     scene.source.powerless = lambda _version: False
+    scene.world.clock.advance(MINUTE)
     (instance,) = [each for each in instances(scene) if each.id.startswith("one")]
     assert (instance.version, instance.refused) == (scene.label, None)
     assert scene.source.login != "the login before"
@@ -141,11 +146,61 @@ def test_trouble_is_no_proof_and_ends_nothing() -> None:
     assert scene.one.known() == [NAME]
     scene.source.calm()
     scene.source.deny("take_up")
+    scene.world.clock.advance(MINUTE)
     scene.one.look_at_all()
     assert instances(scene)[0].refused == scene.label
     scene.source.allow()
+    scene.world.clock.advance(MINUTE)
     scene.one.look_at_all()
     assert instances(scene)[0].version == scene.label
+
+
+def hour_of_looks(scene: Scene) -> int:
+    """How often the other side is asked in an hour in which a daemon looks every five seconds."""
+    asked: list[str] = []
+    tried = scene.source.works_with
+    scene.source.works_with = lambda *how: asked.append("") or tried(*how)  # type: ignore[func-returns-value,method-assign]
+    for _ in range(720):
+        scene.one.look_at_all()
+        scene.world.clock.advance(5)
+    return len(asked)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_fails_is_tried_ever_more_seldom_and_told_of(refused: bool) -> None:
+    """Refused or without an answer for an hour: about once a minute in the end, `status` and `why` say so and when it is tried
+    again; a new version is tried at once, and with the first success nothing is told of any more."""
+    scene = Scene()
+    scene.sim.journal.set_fact(NAMES, names_of({NAME: scene.spec}))
+    scene.source.powerless = lambda _version: refused
+    if not refused:
+        scene.source.fail("works_with", times=None)
+    assert 40 < hour_of_looks(scene) < 75
+    shown = told(scene.sim.journal.fact(USED))
+    sentences = troubles(scene.record, shown)
+    assert [len(each) for each in sentences] == ([1, 0] if refused else [0, 1])
+    (sentence,) = sentences[0] + sentences[1]
+    assert sentence.startswith(f"daemon one cannot speak to issuers.issuer with {scene.label} (tried ")
+    assert "again at 20" in sentence
+    row = status_page([scene.record], scene.world.clock.now(), {}, None, shown)["credentials"][0]
+    assert row["needs_person" if refused else "unreachable"] == [sentence]
+    scene.source.calm()
+    scene.source.powerless = lambda _version: False
+    scene.world.clock.advance(MINUTE)
+    scene.one.look_at_all()
+    assert troubles(scene.record, told(scene.sim.journal.fact(USED))) == ([], [])
+
+
+def test_what_was_said_of_another_version_is_over() -> None:
+    """A version that took its place is not blamed for what the one before it met; nor is what an earlier version of rotatord
+    wrote misread."""
+    scene = Scene()
+    key = f"{NAME} issuers.issuer"
+    text = json.dumps(
+        {"one": {key: {"version": "", "refused": "0-x", "tried": "0-x", "tries": 3, "later": 1}}, "two": {key: {}}}
+    )
+    assert troubles(scene.record, told(text)) == ([], [])
+    assert troubles(scene.record, told(None)) == ([], [])
 
 
 def test_before_it_is_published_everything_is_asked_that_depends_on_it() -> None:

@@ -56,3 +56,10 @@ def test_notices_are_tried_for_about_three_days() -> None:
     total = sum((wait for attempt in range(1, 10) if (wait := retry.after_notice(attempt, 0))), timedelta())
     assert timedelta(days=2.5) < total < timedelta(days=3.5)
     assert retry.after_notice(10, 0) is None
+
+
+def test_our_own_credentials_are_tried_once_a_minute_in_the_end() -> None:
+    """What is refused for days is not asked for every few seconds; whoever mends it sees that within the minute or so."""
+    waits = [seconds(retry.after_own(attempt, 0)) for attempt in (1, 2, 3, 4, 5, 6, 100_000)]
+    assert waits == [5, 10, 20, 40, 60, 60, 60]
+    assert seconds(retry.after_own(1, 0, retry_after=300)) == 300
