@@ -27,15 +27,34 @@ from rotatord.testing.cloudflare.gateway import OPERATIONS
 
 Owner = Literal["account", "user"]
 DNS, SCRIPTS, ITEMS = ["Zone.DNS:Edit"], ["Workers Scripts Write"], ["Workers R2 Storage Bucket Item Read"]
-CASES: tuple[tuple[Owner, JsonMap], ...] = (
-    ("account", {"permissions": DNS, "resources": ["zone/example.com"], "ip_allow": ["198.51.100.0/24"]}),
-    ("account", {"permissions": DNS, "resources": ["zone/*"], "ip_deny": ["203.0.113.9/32"]}),
-    ("account", {"permissions": SCRIPTS, "resources": ["account"]}),
-    ("account", {"permissions": ITEMS, "resources": ["r2/assets"]}),
-    ("user", {"permissions": DNS, "resources": ["zone/example.com", "zone/example.net"]}),
-    ("user", {"permissions": DNS, "resources": ["zone/*"]}),
-    ("user", {"permissions": SCRIPTS, "resources": ["account/Example Ltd"]}),
+ALL_BUT_ONE = {
+    "allow": [{"permissions": DNS, "resources": ["zone/*"]}],
+    "deny": [{"permissions": DNS, "resources": ["zone/example.com"]}],
+}
+ZONES, ACCOUNTS, ACCOUNT, USER = {"zones.list"}, {"accounts.list"}, {"accounts.get"}, {"user.get"}
+CASES: tuple[tuple[Owner, JsonMap, set[str]], ...] = (  # whose, what, and how its names are looked up
+    ("account", {"permissions": DNS, "resources": ["zone/example.com"], "ip_allow": ["198.51.100.0/24"]}, ZONES),
+    ("account", {"permissions": DNS, "resources": ["zone/*"], "ip_deny": ["203.0.113.9/32"]}, set()),
+    ("account", {"permissions": SCRIPTS, "resources": ["account"]}, set()),
+    ("account", {"permissions": ITEMS, "resources": ["r2/assets"]}, set()),
+    ("account", {**ALL_BUT_ONE, "not_before": "2026-01-01T00:00:00Z"}, ZONES),
+    ("account", {"permissions": DNS, "resources": ["account/Example Ltd/zone/*"]}, ACCOUNT),
+    ("account", {"template": "analytics-read", "zone": "example.com", "account": "Example Ltd"}, ZONES | ACCOUNT),
+    ("user", {"permissions": DNS, "resources": ["zone/example.com", "zone/example.net"]}, ZONES),
+    ("user", {"permissions": DNS, "resources": ["zone/*"]}, set()),
+    ("user", {"permissions": SCRIPTS, "resources": ["account/Example Ltd"]}, ACCOUNTS),
+    ("user", {**ALL_BUT_ONE, "ip_allow": ["198.51.100.0/24"], "ip_deny": ["198.51.100.66/32"]}, ZONES),
+    ("user", {"permissions": DNS, "resources": ["account/Example Ltd/zone/*"], "not_before": "2026-01-01T00:00:00Z"}, ACCOUNTS),
+    ("user", {"permissions": ["User.User Details:Read"], "resources": ["user"]}, USER),
 )
+TOKENS = ("create", "list", "get", "update", "delete", "verify", "permission_groups")
+SURVEYED = {"accounts.get", "accounts.members.list", "accounts.logs.audit.list", "iam.oauth_clients.list"}
+ALWAYS: Mapping[Owner, set[str]] = {
+    "account": {f"accounts.tokens.{verb}" for verb in TOKENS} | SURVEYED,
+    "user": {f"user.tokens.{verb}" for verb in TOKENS},
+}
+LOOKS = ("Zone Read", "account:Account Settings Read")
+ABOUT: Mapping[Owner, tuple[str, ...]] = {"account": (), "user": ("User Details Read",)}
 BODIES: Mapping[str, Any] = {
     "accounts.tokens.create": account_create.TokenCreateParams,
     "accounts.tokens.update": account_update.TokenUpdateParams,
@@ -52,11 +71,12 @@ def fake() -> Iterator[FakeCloudflare]:
 
 
 def issuer(fake: FakeCloudflare, owner: Owner) -> CloudflareTokens:
-    looks = ("Zone Read", "Account Settings Read")
-    parent = fake.parent_token(*looks, owner=owner, addresses=[f"{fake.address}/32"], lifetime=timedelta(days=90))
-    settings = {"token": parent.value, "endpoint": fake.url, "allow_private": True}
+    parent = fake.parent_token(
+        *LOOKS, *ABOUT[owner], owner=owner, addresses=[f"{fake.address}/32"], lifetime=timedelta(days=90)
+    )
+    settings: JsonMap = {"token": parent.value, "endpoint": fake.url, "allow_private": True}
     if owner == "account":
-        settings["account_id"] = fake.account_id
+        settings |= {"account_id": fake.account_id, "survey": True}
     return create(settings, Surroundings(installation="here", state_dir="", now=fake.clock.now, secret=str))
 
 
@@ -83,6 +103,8 @@ def live(fake: FakeCloudflare, owner: Owner, scope: JsonMap) -> None:
     made.resume(ref, {})
     made.last_used(ref, {})
     made.inventory()
+    made.remarks(scope, {})
+    made.survey()
     made.own_life()
     made.revoke(ref, version.fields, {})
 
@@ -102,7 +124,12 @@ def plain(value: Any) -> Any:
 
 def asked(query: Mapping[str, str]) -> dict[str, Any]:
     """A query as the SDK is given it."""
-    kinds: Mapping[str, Callable[[str], Any]] = {"page": int, "per_page": int, "include_expired": lambda said: said == "true"}
+    kinds: Mapping[str, Callable[[str], Any]] = {
+        "page": int,
+        "per_page": int,
+        "limit": int,
+        "include_expired": lambda said: said == "true",
+    }
     given: dict[str, Any] = {}
     for name, said in query.items():
         outer, _, inner = name.partition(".")
@@ -114,7 +141,7 @@ def asked(query: Mapping[str, str]) -> dict[str, Any]:
 def by_sdk(client: Cloudflare, operation: str, params: Mapping[str, str], query: Mapping[str, str], body: Any) -> None:
     """The same request, sent by the SDK."""
     base, _, verb = operation.rpartition(".")
-    owned = {"account_id": params["account"]} if "account" in params else {}
+    owned: dict[str, Any] = {"account_id": params["account"]} if "account" in params else {}
     tokens = client.accounts.tokens if base == "accounts.tokens" else client.user.tokens
     token = [params["token"]] if "token" in params else []
     given = asked(query)
@@ -124,10 +151,18 @@ def by_sdk(client: Cloudflare, operation: str, params: Mapping[str, str], query:
                 client.zones.list(**given)
             case ("accounts", "list"):
                 client.accounts.list(**given)
+            case ("accounts", "get"):
+                client.accounts.get(**owned)
+            case ("accounts.members", "list"):
+                client.accounts.members.list(**owned, **given)
+            case ("accounts.logs.audit", "list"):
+                client.accounts.logs.audit.list(**owned, **given)
+            case ("iam.oauth_clients", "list"):
+                client.iam.oauth_clients.list(**owned)
             case ("user", "get"):
                 client.user.get()
             case (_, "permission_groups"):
-                tokens.permission_groups.list(**owned, **given)  # type: ignore[call-arg]
+                tokens.permission_groups.list(**owned, **given)
             case (_, "roll"):
                 tokens.value.update(*token, **owned)
             case (_, "list" | "get" | "delete" | "verify" | "create" | "update"):
@@ -136,23 +171,43 @@ def by_sdk(client: Cloudflare, operation: str, params: Mapping[str, str], query:
                 pytest.fail(f"the SDK has no {operation}")
 
 
-@pytest.mark.parametrize(("owner", "scope"), CASES, ids=lambda one: one if isinstance(one, str) else str(one["resources"]))
-def test_every_request_is_one_of_the_sdk(fake: FakeCloudflare, owner: Owner, scope: JsonMap) -> None:
-    """Sent again by the SDK it looks the same, and its body has nothing that the SDK's types do not know."""
-    live(fake, owner, scope)
-    ours = fake.heard
-    assert len(ours) > 8
-    token = fake.parent_token(owner=owner).value
-    with Cloudflare(api_token=token, base_url=fake.url, max_retries=0, timeout=10.0) as client:
+def again(fake: FakeCloudflare, owner: Owner, since: int = 0) -> set[str]:
+    """All that was sent since then, sent again by the SDK, which checks the answers. What it was, by name."""
+    ours = fake.heard[since:]
+    seen = set()
+    token = fake.parent_token(*LOOKS, *ABOUT[owner], owner=owner).value
+    strict = Cloudflare(api_token=token, base_url=fake.url, max_retries=0, timeout=10.0, _strict_response_validation=True)
+    with strict as client:
         for wire in ours:
             method, path, query, body = told(wire)
             operation, params = find(OPERATIONS, method, path.removeprefix(ROOT))
+            seen.add(operation.name)
             before = len(fake.heard)
             by_sdk(client, operation.name, params, query, body)
-            again = told(fake.heard[before])
-            assert again[:3] == (method, path, query)
-            assert (again[3] or {}) == (body or {}), operation.name
+            sent = told(fake.heard[before])
+            assert sent[:3] == (method, path, query)
+            assert (sent[3] or {}) == (body or {}), operation.name
             if operation.name in BODIES:
                 owned = {"account_id": params["account"]} if "account" in params else {}
                 known = plain(TypeAdapter(BODIES[operation.name]).validate_python({**owned, **body}))
                 assert known == {**owned, **body}
+    return seen
+
+
+@pytest.mark.parametrize(("owner", "scope", "looked"), CASES, ids=str)
+def test_every_request_is_one_of_the_sdk(fake: FakeCloudflare, owner: Owner, scope: JsonMap, looked: set[str]) -> None:
+    """Sent again by the SDK it looks the same, its body has nothing that the SDK's types do not know, and the SDK takes the
+    answer with its validation on."""
+    live(fake, owner, scope)
+    assert again(fake, owner) == ALWAYS[owner] | looked
+
+
+def test_the_rest_of_a_long_audit_log_is_asked_for_as_the_sdk_asks(fake: FakeCloudflare) -> None:
+    """By its cursor."""
+    made = issuer(fake, "account")
+    for _ in range(1001):
+        fake.ask("POST", f"/zones/{fake.zones['example.com']}/dns_records", body={}, headers=fake.global_key.headers)
+    before = len(fake.heard)
+    assert any("Global API key" in sentence and "1001 changes" in sentence for sentence in made.survey())
+    assert sum("cursor=" in wire.path for wire in fake.heard[before:]) == 1
+    assert again(fake, "account", before) == SURVEYED
