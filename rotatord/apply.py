@@ -9,6 +9,7 @@ from datetime import datetime
 
 from rotatord import policy
 from rotatord.clock import Ids
+from rotatord.damage import page_of
 from rotatord.errors import Problem
 from rotatord.model import Asked, Event, Record, Spec, Standing
 from rotatord.own import BACKENDS, ISSUERS
@@ -68,9 +69,9 @@ def _compare(journal: Journal, specs: Mapping[str, Spec], now: datetime) -> _Com
     return found
 
 
-def declared(journal: Journal) -> Iterator[Record]:
-    """Every credential that the configuration in force declares, a page at a time."""
-    return (record for record in _all(journal) if record.standing not in {Standing.FORGOTTEN, Standing.RETIRED})
+def declared(journal: Journal, damaged: dict[str, str] | None = None) -> Iterator[Record]:
+    """Every credential that the configuration in force declares, a page at a time. ``damaged``: see the journal's records."""
+    return (record for record in _all(journal, damaged) if record.standing not in {Standing.FORGOTTEN, Standing.RETIRED})
 
 
 def _backends(spec: Spec) -> set[str]:
@@ -84,11 +85,11 @@ def _named(owners: Iterable[str], group: str) -> set[str]:
     return {name for kind, _, name in (owner.partition(".") for owner in owners) if kind == group}
 
 
-def _all(journal: Journal) -> Iterator[Record]:
-    after = ""
-    while page := journal.records(after=after):
+def _all(journal: Journal, damaged: dict[str, str] | None = None) -> Iterator[Record]:
+    after: str | None = ""
+    while after is not None:
+        page, after = page_of(journal, after, CHUNK, damaged)
         yield from page
-        after = page[-1].name
 
 
 def _differs(record: Record, spec: Spec) -> bool:

@@ -20,6 +20,7 @@ from rotatord.budget import Budgets
 from rotatord.chores import Aside, Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, limits_of, load, stamp, surroundings
+from rotatord.damage import amended
 from rotatord.engine import Engine
 from rotatord.errors import ConfigError, JournalError, Problem, RotatordError
 from rotatord.events.notices import Notices, Receiver, receivers
@@ -321,7 +322,7 @@ class Daemon:
 
     def _chores(self) -> list[Chore]:
         self.notices = Notices(self.journal, self.clock, self.ids, self.installation, self._receivers(self.configuration))
-        self.beat = Beat(self.journal, self.clock, self.telemetry)
+        self.beat = Beat(self.journal, self.clock, self.ids, self.telemetry)
         self.pulse = Pulse(self.journal, self.clock, self.engine, self.replicas, self.telemetry)
         self.pulse.signal = signal_of(self.configuration.deadman, self._secret)
 
@@ -361,9 +362,8 @@ class Daemon:
 
     def _inspect_some(self) -> None:
         """Mark the credentials that were not looked at for longest; a fixed number a minute, however many there are."""
-        before = self.clock.now() - INSPECT_EVERY
-        for name in self.journal.least_recently_inspected(before, INSPECT_AT_ONCE):
-            self.journal.amend(name, self._ask_look)
+        for name in self.journal.least_recently_inspected(self.clock.now() - INSPECT_EVERY, INSPECT_AT_ONCE):
+            amended(self.journal, name, self._ask_look)
         self.engine.wake()
 
     def _ask_look(self, record: Record) -> Amendment | None:
@@ -374,8 +374,8 @@ class Daemon:
 
     def _watch(self) -> None:
         """Says so when something is past the time by which it must have been done, whatever the engine believes."""
-        self.engine.review()  # what kept us read only may be declared no longer
         self.telemetry.counts(Watchdog(self.journal, self.clock, self.ids).look())
+        self.engine.review()  # what kept us read only may be declared no longer
 
     def _beat(self) -> None:
         self.beat.look()

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 from rotatord.budget import Budgets
 from rotatord.bugs import described
-from rotatord.errors import JournalUnavailable
+from rotatord.errors import JournalDamaged, JournalUnavailable
 from rotatord.hands import Hands
 from rotatord.model import Record, Standing
 from rotatord.ops import Context
@@ -198,10 +198,13 @@ class Engine:
         """Those of our own credentials that are due: without them nobody else's can be rotated."""
         leases: list[Lease] = []
         for name in self._first():
-            record = self._journal.get(name) if len(leases) < most else None
-            if record is None or record.due_at is None or record.due_at > self._claimed_at:
+            try:
+                record = self._journal.get(name) if len(leases) < most else None
+                if record is None or record.due_at is None or record.due_at > self._claimed_at:
+                    continue
+                lease = self._journal.lease(name)
+            except JournalDamaged:  # the watchdog tells of it; the others are not to wait for that
                 continue
-            lease = self._journal.lease(name)
             if lease is not None:
                 leases.append(lease)
         return leases
@@ -268,7 +271,7 @@ class Engine:
         """A page at a time: a thousand records at once are memory that is never given back."""
         names: list[str] = []
         after = ""
-        while len(names) < SURVEY_LIMIT and (page := self._journal.records(after=after, limit=SURVEY_PAGE)):
+        while len(names) < SURVEY_LIMIT and (page := self._journal.records(after=after, limit=SURVEY_PAGE, damaged={})):
             names += [
                 record.name
                 for record in page

@@ -12,6 +12,7 @@ RotatordError
 │   ├── StaleSequence       the record moved on (a request, a hold, another commit)
 │   ├── LeaseLost           the lease expired or was fenced off
 │   ├── JournalUnavailable  it cannot be written: no side effect may start
+│   │   └── JournalDamaged  one thing in it cannot be read, and the others can
 │   └── JournalTooNew       made by a newer version, or belongs to another installation
 ├── ConfigError             every mistake of a configuration, each with its place
 └── Refused                 a request that a person made and that is not possible now, with the reason
@@ -80,6 +81,10 @@ class LeaseLost(JournalError):
 
 class JournalUnavailable(JournalError):
     """The journal cannot be read or written (disk full, database gone); no side effect may start."""
+
+
+class JournalDamaged(JournalUnavailable):
+    """One thing stored in it cannot be read. Whoever looks at many leaves it out and says so; nothing is done about it."""
 
 
 class JournalTooNew(JournalError):

@@ -17,7 +17,7 @@ from itertools import islice
 
 from rotatord import apply, retry
 from rotatord.bugs import described
-from rotatord.errors import OutsideError, Permanent, RotatordError
+from rotatord.errors import JournalDamaged, OutsideError, Permanent, RotatordError
 from rotatord.live import LivePlugins
 from rotatord.model import Record, Slot, Spec, Version
 from rotatord.ops import Call, Context, fields_of, holds
@@ -109,7 +109,7 @@ class Ourselves:
         return [f"{spelled(owner)}: {sentence}" for sentence in said]
 
     def _needs(self, owner: str) -> list[object]:
-        declared = islice(apply.declared(self._journal), MOST_RECORDS)
+        declared = islice(apply.declared(self._journal, damaged={}), MOST_RECORDS)
         return needs_of(owner, (record.spec for record in declared), MOST_NEEDS)
 
     # --- afterwards ------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Ourselves:
         for name in self._names:
             try:
                 self.look(name)
-            except OutsideError as error:
+            except (OutsideError, JournalDamaged) as error:
                 self._log("own credential", credential=name, error=str(error))
             except RotatordError:
                 raise

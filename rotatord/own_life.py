@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from rotatord import apply
 from rotatord.clock import Clock, Ids
 from rotatord.durations import spell
-from rotatord.errors import OutsideError
+from rotatord.errors import JournalDamaged, OutsideError
 from rotatord.live import LivePlugins
-from rotatord.model import JsonMap, Notice, Spec
+from rotatord.model import JsonMap, Notice, Record, Spec
 from rotatord.own import BACKENDS, ISSUERS, NAMES, plugin_of, spelled
 from rotatord.ports import Journal, Life, TellsOwnLife
 
@@ -80,9 +80,16 @@ class OwnLives:
     def found(self) -> list[Own]:
         """Every credential of ours as it can be seen now; asks the other sides."""
         names = json.loads(self.journal.fact(NAMES) or "[]")
-        records = [record for name in names if (record := self.journal.get(name)) is not None]
+        records = [record for name in names if (record := self._record(name)) is not None]
         replaced = {owner: record.name for record in records for owner in record.spec.own_of}
         return [own for owner in self.plugins.registry.owners for own in self._of(owner, replaced.get(owner, ""))]
+
+    def _record(self, name: str) -> Record | None:
+        """None too where it is damaged, which the watchdog tells of: how long the others last is to be seen all the same."""
+        try:
+            return self.journal.get(name)
+        except JournalDamaged:
+            return None
 
     def look(self) -> None:
         """One look at all: what was seen is noted, and people are told of what nears its end."""
@@ -162,7 +169,7 @@ class OwnLives:
     def _dependents(self, owners: Sequence[str]) -> list[str]:
         """The credentials that could not be rotated without it."""
         names = []
-        for record in apply.declared(self.journal):
+        for record in apply.declared(self.journal, damaged={}):
             spec = record.spec
             if used_by(spec) & set(owners):
                 names.append(record.name)

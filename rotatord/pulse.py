@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from rotatord.clock import Clock
+from rotatord.damage import DAMAGED, known
 from rotatord.errors import JournalError, OutsideError
 from rotatord.http import Outgoing, shown
 from rotatord.model import JsonMap
@@ -30,6 +31,7 @@ STUCK = "stuck"  # fact: the daemons that stand still, and why
 READ_ONLY = "read_only"
 STALLED = timedelta(minutes=5)  # longer than any call but the longest, and than anything is left alone
 USUAL_SECONDS = 60.0
+MOST_NAMED = 5
 
 
 class Worker(Protocol):
@@ -155,6 +157,8 @@ class Pulse:
             found.append(f"the watchdog has not looked since {self._journal.fact(LOOKED) or 'the start'}")
         if why := self._journal.fact(READ_ONLY):
             found.append(f"read only: {why}")
+        if damaged := known(self._journal.fact(DAMAGED)):
+            found.append(f"nobody can tell how {', '.join(sorted(damaged)[:MOST_NAMED])} stands: {min(damaged.items())[1]}")
         return found
 
     def _unwatched(self) -> bool:

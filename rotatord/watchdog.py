@@ -11,6 +11,8 @@ import json
 from datetime import datetime, timedelta
 
 from rotatord.clock import Clock, Ids
+from rotatord.damage import Damage
+from rotatord.errors import JournalDamaged
 from rotatord.lateness import Span, reached
 from rotatord.lives import when
 from rotatord.model import Event, JsonMap, Notice, Pause, Record, digest_of
@@ -36,6 +38,7 @@ class Watchdog:
         self._journal = journal
         self._clock = clock
         self._ids = ids
+        self._damage = Damage(journal, clock, ids)
 
     def look(self) -> dict[str, int]:
         """One look; the counts that it went by."""
@@ -47,6 +50,7 @@ class Watchdog:
             self._journal.record_events((), (notice,))
         if bool(overdue) != told:
             self._journal.set_fact(TOLD, "yes" if overdue else None)
+        self._damage.review()
         self._late()
         self._pause()
         self._journal.set_fact(LOOKED, self._clock.now().isoformat())
@@ -79,8 +83,13 @@ class Watchdog:
             noted = replace(record, late_told=level, late_generation=current.generation)
             return Amendment(record=noted, events=(told,), notices=(notice,))
 
+        damaged: dict[str, str] = {}
         for name in self._journal.late(now, AT_ONCE):
-            self._journal.amend(name, tell)
+            try:
+                self._journal.amend(name, tell)
+            except JournalDamaged as error:  # it costs only itself: whoever is late beside it is told of
+                damaged[name] = str(error)
+        self._damage.note(damaged)
 
     def _pause(self) -> None:
         """Nobody forgets a pause: neither one that goes on, nor that it is about to end, nor that it has ended."""

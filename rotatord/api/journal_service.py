@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from rotatord.api.service import Facts, Finding, Stray
 from rotatord.clock import Clock, Ids
 from rotatord.commands import Command
+from rotatord.damage import page_of
 from rotatord.errors import JournalError, Refused
 from rotatord.model import Event, JsonMap, Pause, Record
 from rotatord.own_life import SEEN as OWN_LIFE
@@ -111,6 +112,9 @@ class JournalService:
 
     def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
         return self._journal.records(after=after, limit=limit)
+
+    def page(self, after: str, limit: int, damaged: dict[str, str]) -> tuple[Sequence[Record], str | None]:
+        return page_of(self._journal, after, limit, damaged)
 
     def request(self, command: Command) -> Record | None:
         if command.credential:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rotatord import views
 from rotatord.api.service import Service
+from rotatord.damage import WAY_OUT
 from rotatord.errors import Refused, RotatordError
 from rotatord.model import Event, JsonMap, Record, Standing
 from rotatord.own_used import troubles
@@ -38,11 +39,13 @@ def known(service: Service, name: str) -> Record:
 
 
 def status(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
-    """A page of ``rotatord.status/v1``; ``next`` is where the next page starts, None on the last."""
-    page = service.records(after=after, limit=limit)
+    """A page of ``rotatord.status/v1``; ``next`` is where the next page starts, None on the last. ``damaged``: the names on it
+    of which nobody can tell anything, each with why."""
+    damaged: dict[str, str] = {}
+    page, following = service.page(after, limit, damaged)
     facts = service.facts()
     body = views.status_page(page, service.now(), plain(facts), facts.pause, facts.own_used)
-    return body | {"next": page[-1].name if len(page) == limit else None}
+    return body | {"damaged": _cannot_tell(damaged), "next": following}
 
 
 def credential(service: Service, name: str) -> JsonMap:
@@ -53,10 +56,15 @@ def credential(service: Service, name: str) -> JsonMap:
 
 def plan(service: Service, *, after: str = "", limit: int = 500) -> JsonMap:
     """A page of ``rotatord.plan/v1``, by name like ``status``; within a page what is next comes first."""
-    page = service.records(after=after, limit=limit)
+    damaged: dict[str, str] = {}
+    page, following = service.page(after, limit, damaged)
     facts = service.facts()
     body = views.plan_page(page, service.now(), plain(facts), facts.pause)
-    return body | {"next": page[-1].name if len(page) == limit else None}
+    return body | {"damaged": _cannot_tell(damaged), "next": following}
+
+
+def _cannot_tell(damaged: Mapping[str, str]) -> list[JsonMap]:
+    return [{"name": name, "error": f"{why}: {WAY_OUT}"} for name, why in sorted(damaged.items())]
 
 
 def plan_one(service: Service, name: str) -> JsonMap:

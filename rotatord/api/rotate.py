@@ -52,20 +52,25 @@ class RotateSelection(BaseModel):
 
 def rotate(service: Service, actor: str, selection: RotateSelection) -> JsonMap:
     """Ask for a rotation of each; a refusal of one does not keep the others from it. Raises KeyError for unknown names."""
-    names = list(dict.fromkeys(selection.names)) or _chosen(service, selection)
+    damaged: dict[str, str] = {}
+    names = list(dict.fromkeys(selection.names)) or _chosen(service, selection, damaged)
+    lost = [
+        {"name": name, "last_rotation": None, "accepted": False, "message": f"nobody can tell whether it is meant: {why}"}
+        for name, why in sorted(damaged.items())
+    ]
     return {
         "schema": OUTCOMES_SCHEMA,
         "dry_run": selection.dry_run,
-        "outcomes": [_ask(service, actor, selection, name) for name in names],
+        "outcomes": [*(_ask(service, actor, selection, name) for name in names), *lost],
     }
 
 
-def _chosen(service: Service, selection: RotateSelection) -> list[str]:
+def _chosen(service: Service, selection: RotateSelection, damaged: dict[str, str]) -> list[str]:
     names: list[str] = []
-    after = ""
-    while page := service.records(after=after, limit=_PAGE):
+    after: str | None = ""
+    while after is not None:
+        page, after = service.page(after, _PAGE, damaged)
         names.extend(record.name for record in page if selection.wants(record))
-        after = page[-1].name
     return names
 
 

@@ -65,6 +65,11 @@ class Service(Protocol):
         """A page of records by name, the names greater than ``after``."""
         ...
 
+    def page(self, after: str, limit: int, damaged: dict[str, str]) -> tuple[Sequence[Record], str | None]:
+        """The same, and where the next page starts; None on the last. What cannot be read is left out and put into
+        ``damaged`` with why."""
+        ...
+
     def request(self, command: Command) -> Record | None:
         """Do what a person asks: durable when it returns. None for a command about the installation.
         Raises Refused with the reason, KeyError, or JournalUnavailable; then nothing is changed."""

@@ -41,7 +41,7 @@ def status(
         _one(page["credentials"][0], page["at"]) if name is not None and page["credentials"] else _all(page)
     if page.get("read_only") or any(row["needs_person"] or row["endangered"] for row in page["credentials"]):
         raise typer.Exit(Exit.FINDINGS)
-    if not source.live or any(row["unreachable"] for row in page["credentials"]):
+    if not source.live or page.get("damaged") or any(row["unreachable"] for row in page["credentials"]):
         raise typer.Exit(Exit.INCOMPLETE)
 
 
@@ -101,7 +101,7 @@ def plan(
         emit(page, output)
     if any(row["forecast"] for row in rows):
         raise typer.Exit(Exit.FINDINGS)
-    if not live:
+    if not live or page.get("damaged"):
         raise typer.Exit(Exit.INCOMPLETE)
 
 
@@ -209,6 +209,8 @@ def _announce(page: JsonMap) -> None:
         remark(f"READ ONLY: {printable(page['read_only'])}")
     if page.get("paused"):
         remark(f"PAUSED {printable(page['paused'])}")
+    for lost in page.get("damaged", ()):
+        remark(f"I cannot tell how {printable(lost['name'])} stands: {printable(lost['error'])}")
     for own in page.get("own", ()):
         line(f"our own credential of {own['of']} ({own['place']}): {printable(own['detail'])}")
 

@@ -98,6 +98,7 @@ def _joined(pages: Iterator[JsonMap]) -> JsonMap:
     whole = next(pages)
     for page in pages:
         whole["credentials"].extend(page["credentials"])
+        whole["damaged"] = [*whole.get("damaged", ()), *page.get("damaged", ())]
     whole.pop("next", None)
     return whole
 

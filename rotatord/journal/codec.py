@@ -6,12 +6,13 @@ Fields that an older reader does not know are ignored by it, so additions need n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from rotatord.errors import JournalTooNew, JournalUnavailable
+from rotatord.errors import JournalDamaged, JournalTooNew
 from rotatord.model import Event, Notice, Record
 
 SCHEMA = 1
@@ -38,26 +39,40 @@ class Codec(Generic[T]):
             raise TypeError(f"this {self._kind} cannot be stored: {reason}") from None
         return _HEAD + text[1:]
 
-    def decode(self, text: str) -> T:
-        """Raises JournalTooNew for a later schema, and JournalUnavailable for a damaged text."""
+    def decode(self, text: str, of: str = "") -> T:
+        """Raises JournalTooNew for a later schema, and JournalDamaged for a damaged text. ``of``: whose it is."""
+        what = f"the stored {self._kind} of {of}" if of else f"a stored {self._kind}"
         if not text.startswith(_HEAD):
-            raise self._refusal(text)
+            raise self._refusal(text, what)
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:
             places = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:3])
-            raise JournalUnavailable(f"a stored {self._kind} is damaged at {places or 'its start'}") from None
+            raise JournalDamaged(f"{what} is damaged at {places or 'its start'}") from None
 
-    def _refusal(self, text: str) -> JournalTooNew | JournalUnavailable:
+    def _refusal(self, text: str, what: str) -> JournalTooNew | JournalDamaged:
         head = _ANY_HEAD.match(text)
         if head and int(head[1]) > SCHEMA:
             return JournalTooNew(
-                f"a stored {self._kind} has schema {head[1]} and this rotatord knows up to {SCHEMA}: "
+                f"{what} has schema {head[1]} and this rotatord knows up to {SCHEMA}: "
                 "run the newer version again, or restore the journal from before the upgrade"
             )
-        return JournalUnavailable(f"a stored {self._kind} is damaged at its start")
+        return JournalDamaged(f"{what} is damaged at its start")
 
 
 RECORDS = Codec(Record)
 EVENTS = Codec(Event)
 NOTICES = Codec(Notice)
+
+
+def decoded(bodies: Iterable[tuple[str, str]], damaged: dict[str, str] | None) -> list[Record]:
+    """Many records, by name and text. What is damaged is left out and goes to ``damaged``, where that is given; else raised."""
+    found = []
+    for name, body in bodies:
+        try:
+            found.append(RECORDS.decode(body, name))
+        except JournalDamaged as error:
+            if damaged is None:
+                raise
+            damaged[name] = str(error)
+    return found

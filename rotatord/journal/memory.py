@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rotatord.clock import Clock, Ids
-from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
-from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
+from rotatord.errors import Conflict, JournalDamaged, JournalUnavailable, StaleSequence
+from rotatord.journal.codec import EVENTS, NOTICES, RECORDS, decoded
 from rotatord.journal.leases import Leases
 from rotatord.journal.row import NO_TIME, Row, micros, moment, row_of
 from rotatord.model import Event, Notice, Record
@@ -75,8 +75,16 @@ class MemoryJournal:
                 for row in self._rows.values()
                 if row.due_at is not None and row.due_at <= micros(now) and row.name not in held and row.issuer not in full
             ]
-            leases = (self.lease(name) for _, _, name in sorted(due)[:limit])
+            leases = (self._claimed(name) for _, _, name in sorted(due)[:limit])
             return [lease for lease in leases if lease is not None]
+
+    def _claimed(self, name: str) -> Lease | None:
+        """None for one that is damaged: nobody takes it anew before that lease runs out."""
+        try:
+            return self.lease(name)
+        except JournalDamaged:
+            self._leases.take(name)
+            return None
 
     def lease(self, name: str) -> Lease | None:
         with self._opened():
@@ -136,15 +144,16 @@ class MemoryJournal:
 
     def get(self, name: str) -> Record | None:
         with self._opened():
-            return RECORDS.decode(self._bodies[name]) if name in self._bodies else None
+            return self._known(name) if name in self._bodies else None
 
     def names(self) -> Sequence[str]:
         with self._opened():
             return sorted(self._rows)
 
-    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
+    def records(self, *, after: str = "", limit: int = 500, damaged: dict[str, str] | None = None) -> Sequence[Record]:
         with self._opened():
-            return [RECORDS.decode(self._bodies[name]) for name in sorted(n for n in self._rows if n > after)[:limit]]
+            names = sorted(name for name in self._rows if name > after)[:limit]
+            return decoded(((name, self._bodies[name]) for name in names), damaged)
 
     # --- scheduling ---
 
@@ -248,7 +257,7 @@ class MemoryJournal:
         return self._lock
 
     def _known(self, name: str) -> Record:
-        return RECORDS.decode(self._bodies[name])
+        return RECORDS.decode(self._bodies[name], name)
 
     def _store(self, amendment: Amendment, seq: int) -> Record:
         record = replace(amendment.record, seq=seq)

@@ -16,7 +16,7 @@ from typing import Any
 from rotatord.clock import Clock
 from rotatord.errors import JournalUnavailable, LeaseLost
 from rotatord.journal.claims import Claims
-from rotatord.journal.codec import RECORDS
+from rotatord.journal.codec import decoded
 from rotatord.journal.postgresql import CLAIMING, Connection, Pool
 from rotatord.journal.row import micros
 from rotatord.journal.statements import Statements
@@ -79,7 +79,8 @@ class SharedLeasing:
                 # One claim at a time, so that what all have of one issuer together can be counted.
                 connection.execute(CLAIMING, {"what": "claim"})
                 names = self._chosen(connection, micros(now), limit, full, most)
-                return self._taken(connection, names, _DUE, {"now": micros(now)}) if names else []
+                damaged: dict[str, str] = {}  # their leases are kept: they are looked at again when those have run out
+                return self._taken(connection, names, _DUE, {"now": micros(now)}, damaged) if names else []
 
         return self._take(work)
 
@@ -179,7 +180,14 @@ class SharedLeasing:
                 break
         return chosen
 
-    def _taken(self, connection: Connection, names: list[str], bodies: str, values: Mapping[str, Any]) -> list[Lease]:
+    def _taken(
+        self,
+        connection: Connection,
+        names: list[str],
+        bodies: str,
+        values: Mapping[str, Any],
+        damaged: dict[str, str] | None = None,
+    ) -> list[Lease]:
         """Lease first, then read: what is read is what the last holder left. In the order of the names."""
         before = self._clock.monotonic()
         wanted = {"names": names, "owner": self._owner, "micros": _micros(self._seconds)}
@@ -189,16 +197,10 @@ class SharedLeasing:
         found = dict(connection.execute(bodies, {"names": list(fences), **values}).fetchall())
         for name in fences.keys() - found.keys():  # it was done meanwhile
             connection.execute(_RELEASE, {"name": name, "fence": fences[name], "owner": self._owner, "channel": self._channel})
+        ends = before + self._seconds
         return [
-            Lease(
-                name=name,
-                owner=self._owner,
-                fence=fences[name],
-                expires=before + self._seconds,
-                record=RECORDS.decode(found[name]),
-            )
-            for name in names
-            if name in found
+            Lease(name=record.name, owner=self._owner, fence=fences[record.name], expires=ends, record=record)
+            for record in decoded(((name, found[name]) for name in names if name in found), damaged)
         ]
 
     def _key(self, lease: Lease) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from rotatord.errors import Conflict, JournalUnavailable, StaleSequence
-from rotatord.journal.codec import EVENTS, NOTICES, RECORDS
+from rotatord.journal.codec import EVENTS, NOTICES, RECORDS, decoded
 from rotatord.journal.row import NO_TIME, micros, moment, row_of
 from rotatord.journal.statements import Statements
 from rotatord.journal.writer import Transaction, Writer, Written
@@ -125,7 +125,7 @@ class SqlJournal:
             found = transaction.rows(self._statements.body, {"key": name})
             if not found:
                 raise KeyError(name)
-            record = RECORDS.decode(found[0][0])
+            record = RECORDS.decode(found[0][0], name)
             amendment = change(record)
             if amendment is None:
                 return record
@@ -165,14 +165,14 @@ class SqlJournal:
 
     def get(self, name: str) -> Record | None:
         found = self._reader.rows(self._statements.body, {"key": name})
-        return RECORDS.decode(found[0][0]) if found else None
+        return RECORDS.decode(found[0][0], name) if found else None
 
     def names(self) -> Sequence[str]:
         return [name for (name,) in self._reader.rows(self._statements.names, {})]
 
-    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
+    def records(self, *, after: str = "", limit: int = 500, damaged: dict[str, str] | None = None) -> Sequence[Record]:
         found = self._reader.rows(self._statements.page, {"after": after, "limit": limit})
-        return [RECORDS.decode(body) for (body,) in found]
+        return decoded(((name, body) for name, body in found), damaged)
 
     # --- scheduling ---
 

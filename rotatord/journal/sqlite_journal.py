@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rotatord.clock import Clock, Ids
-from rotatord.errors import JournalUnavailable
+from rotatord.errors import JournalDamaged, JournalUnavailable
 from rotatord.journal.claims import Claims
 from rotatord.journal.codec import RECORDS
 from rotatord.journal.leases import Leases, Taken
@@ -144,8 +144,15 @@ class LocalLeasing:
             for _, _, name, _ in self._claims.candidates(due["now"], limit, full, self._leases.held()):
                 taken = self._leases.take(name)
                 if taken is not None:
-                    leases.append(self._read(name, taken, self._statements.body_if_due, due))
+                    leases.append(self._claimed(name, taken, due))
         return [lease for lease in leases if lease is not None]
+
+    def _claimed(self, name: str, taken: Taken, due: Mapping[str, Any]) -> Lease | None:
+        """None for one that is damaged, whose lease is kept: it is looked at again when that has run out."""
+        try:
+            return self._read(name, taken, self._statements.body_if_due, due)
+        except JournalDamaged:
+            return None
 
     def lease(self, name: str) -> Lease | None:
         taken = self._leases.take(name)
@@ -174,11 +181,14 @@ class LocalLeasing:
 
     def _read(self, name: str, taken: Taken, text: str, values: Mapping[str, Any]) -> Lease | None:
         """Lease first, then read: what is read is what the last holder left. None, and given back, when nothing is found."""
-        record = None
+        record, damaged = None, False
         try:
             found = self._reader.rows(text, {"key": name, **values})
-            record = RECORDS.decode(found[0][0]) if found else None
+            record = RECORDS.decode(found[0][0], name) if found else None
+        except JournalDamaged:
+            damaged = True
+            raise
         finally:
-            if record is None:
+            if record is None and not damaged:
                 self._leases.give_back(name, taken[0])
         return None if record is None else self._leases.lease(taken, record)

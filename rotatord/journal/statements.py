@@ -80,7 +80,7 @@ class Statements:
         )
         self.exists = text(select(_C.name).where(_NAMED))
         self.names = text(select(_C.name).order_by(_C.name))
-        self.page = text(_few(select(_R.body).where(_R.name > bindparam("after")).order_by(_R.name)))
+        self.page = text(_few(select(_R.name, _R.body).where(_R.name > bindparam("after")).order_by(_R.name)))
 
         self._scheduling(text)
         self._events(text, insert_once)

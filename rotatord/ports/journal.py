@@ -47,7 +47,8 @@ class Journal(Protocol):
         most: Callable[[str], int] | None = None,
     ) -> Sequence[Lease]:
         """Lease up to ``limit`` records that are due and not leased, nearest deadline first, none whose issuer is in
-        ``full``. A new lease has a higher fence than any before for that record.
+        ``full``. A new lease has a higher fence than any before for that record. One that is damaged is left out, and
+        leased to nobody until as much time has passed as a lease lasts.
 
         Where several processes claim, those of one issuer that are leased by all of them together stay within
         ``most(issuer)``; where one process claims, keeping that is the caller's own affair.
@@ -89,12 +90,15 @@ class Journal(Protocol):
         """Insert records that do not exist yet, all or none. Conflict if one exists."""
         ...
 
-    def get(self, name: str) -> Record | None: ...
+    def get(self, name: str) -> Record | None:
+        """Raises JournalDamaged."""
+        ...
 
     def names(self) -> Sequence[str]: ...
 
-    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
-        """A page of all records by name, the names greater than ``after``."""
+    def records(self, *, after: str = "", limit: int = 500, damaged: dict[str, str] | None = None) -> Sequence[Record]:
+        """A page of all records by name, the names greater than ``after``. Raises JournalDamaged where one of them cannot be
+        read, unless ``damaged`` is given: then it is left out, and named there with why. It counts for ``limit``."""
         ...
 
     def least_recently_inspected(self, before: datetime, limit: int) -> Sequence[str]:

@@ -83,7 +83,8 @@ class SharedJournal(MemoryJournal):
     def get(self, name: str) -> Record | None:
         return self._kept.get(name)
 
-    def records(self, *, after: str = "", limit: int = 500) -> Sequence[Record]:
+    def records(self, *, after: str = "", limit: int = 500, damaged: dict[str, str] | None = None) -> Sequence[Record]:
+        del damaged  # nothing is stored as text here
         return [self._kept[name] for name in sorted(n for n in self._kept if n > after)[:limit]]
 
     @property

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 from rotatord.clock import RandomIds, SystemClock
-from rotatord.errors import LeaseLost, StaleSequence
+from rotatord.errors import JournalDamaged, LeaseLost, StaleSequence
 from rotatord.hands import Leased
 from rotatord.journal import open_journal
 from rotatord.journal.postgresql_journal import PostgresqlJournal
@@ -107,6 +107,23 @@ def pair(clock: CommonTime, database: Database) -> Iterator[tuple[PostgresqlJour
 
 
 Pair = tuple[PostgresqlJournal, PostgresqlJournal]
+
+
+def test_a_damaged_record_keeps_nobody_from_the_others(pair: Pair, clock: CommonTime, database: Database) -> None:
+    """Neither process is stopped by it, and its lease is kept for as long as one lasts: nobody turns around it."""
+    one, two = pair
+    put(one, *(a_record(name, due_at=START) for name in "abc"))
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("UPDATE records SET body = replace(body::text, '\"name\"', '\"nom\"') WHERE name = 'b'")
+    assert names_of(one.claim(START, 9)) == ["a", "c"]
+    assert names_of(two.claim(START, 9)) == []
+    with pytest.raises(JournalDamaged, match="of b is damaged"):
+        two.get("b")
+    damaged: dict[str, str] = {}
+    assert [item.name for item in two.records(damaged=damaged)] == ["a", "c"]
+    assert list(damaged) == ["b"]
+    clock.advance(LEASE_SECONDS + 1)
+    assert names_of(two.claim(START, 9)) == ["a", "c"]
 
 
 def test_claims_of_several_processes_are_disjoint(pair: Pair) -> None:

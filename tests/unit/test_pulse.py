@@ -296,7 +296,7 @@ def test_what_will_expire_is_counted() -> None:
     """However many credentials there are: some in each beat, and those that were in danger in every one."""
     clock, telemetry = VirtualClock(), Telemetry()
     journal = MemoryJournal(clock, SeededIds(1))
-    ward, held = Beat(journal, clock, telemetry), (Hold(owner="bo", until=START + 10 * HOUR),)
+    ward, held = Beat(journal, clock, SeededIds(1), telemetry), (Hold(owner="bo", until=START + 10 * HOUR),)
 
     def record(number: int) -> Record:
         version = Version(
