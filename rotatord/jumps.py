@@ -62,12 +62,11 @@ class Jumps:
 
 def hurried(record: Record, now: datetime) -> Amendment | None:
     """The record with everything that waits due now; None where nothing does."""
-    rotation, trouble = record.rotation, record.trouble
+    rotation = record.rotation
     if rotation is not None and rotation.due_at > now:
         rotation = replace(rotation, due_at=now)
-    if trouble is not None and trouble.due_at > now:
-        trouble = replace(trouble, due_at=now)
+    troubles = tuple(replace(trouble, due_at=min(trouble.due_at, now)) for trouble in record.troubles)
     ledger = tuple(replace(debt, due_at=min(debt.due_at, now)) for debt in record.ledger)
-    hurrying = replace(record, rotation=rotation, trouble=trouble, ledger=ledger)
+    hurrying = replace(record, rotation=rotation, troubles=troubles, ledger=ledger)
     hurrying = replace(hurrying, due_at=next_due(hurrying, now))
     return None if hurrying == record else Amendment(record=hurrying)

@@ -287,7 +287,7 @@ def _ask(record: Record, command: Command, now: datetime, ids: Ids, traits: Trai
     if command.verb == "adopt" and record.standing is Standing.BEHIND:
         raise Refused("the journal knows less than the destinations; `rebuild` instead")
     asked = Asked(verb=command.verb, actor=command.actor, at=now, ref=command.arguments.get("ref", ""))
-    return replace(record, asked=asked, trouble=None)
+    return replace(record, asked=asked, troubles=())
 
 
 def _retire(record: Record, command: Command, now: datetime, ids: Ids, traits: TraitsOf) -> Record:

@@ -40,7 +40,7 @@ from rotatord.steps.reload import reload
 from rotatord.steps.renew import contain, renew
 from rotatord.steps.rescope import rescope
 from rotatord.steps.verify import verify
-from rotatord.work import LOOK_AGAIN, Kind, Work, choose, next_due
+from rotatord.work import LOOK_AGAIN, Kind, Work, choose, next_due, trouble_of, without_trouble
 
 STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
     Step.MINT: mint,
@@ -52,6 +52,8 @@ STEPS: dict[Step, Callable[[Context, Record], Unit]] = {
     Step.DISCARD: discard,
 }
 UNITS_PER_CLAIM = 50
+RESTLESS = "worked on without rest"  # logged; either is a fault of ours, and a simulation that hears of it fails
+LEFT_ALONE = "due, and left alone"
 LOUD_ATTEMPTS = 5  # a ledger entry, a narrowing, or a step without deadline, that failed so often in a row is announced
 
 
@@ -111,21 +113,18 @@ class Saga:
         try:
             work: Work | None = None
             for _ in range(UNITS_PER_CLAIM):
-                now = self._ctx.now()
-                work = choose(
-                    record,
-                    now,
-                    surveyed=record.name in self._surveyed,
-                    read_only=self._read_only(),
-                    freeze=self._ctx.paused(),
-                )
+                now, read_only, freeze = self._ctx.now(), self._read_only(), self._ctx.paused()
+                surveyed = record.name in self._surveyed
+                work = choose(record, now, surveyed=surveyed, read_only=read_only, freeze=freeze)
                 if work is None:
                     break
                 if self._stopping():
                     return record  # it is due, and goes on at the next start
                 before, record = record, self._one(lease, record, work)
                 self._breakers.note(before, record)
-            record = self._settle_due(lease, record, now, idle=work is None)
+            else:
+                self._log(RESTLESS, credential=record.name, units=UNITS_PER_CLAIM, last=work.kind.value if work else "")
+            record = self._settle_due(lease, record, now, idle=work is None, barred=read_only or freeze is not None)
         except LeaseLost:
             return record
         finally:
@@ -146,12 +145,14 @@ class Saga:
             self._journal.release(lease)
         return record
 
-    def _settle_due(self, lease: Lease, record: Record, now: datetime, *, idle: bool) -> Record:
+    def _settle_due(self, lease: Lease, record: Record, now: datetime, *, idle: bool, barred: bool) -> Record:
         """A record with nothing to do must say when to look again, or it would be claimed again at once. ``now``: when there
         was nothing to do. What has come due since then is not blocked, and is claimed again at once."""
         due_at = next_due(record, now)
         if idle and due_at is not None and due_at <= now:
-            due_at = now + LOOK_AGAIN  # frozen or read only
+            due_at = now + LOOK_AGAIN
+            if not barred:
+                self._log(LEFT_ALONE, credential=record.name, until=due_at.isoformat())
         if due_at == record.due_at:
             return record
         try:
@@ -255,9 +256,9 @@ class Saga:
         if isinstance(result, Stop):
             return self._stopped(lease, result)
         record = result.record
-        if record.trouble is not None and record.trouble.unit == work.kind.value:
+        if trouble_of(record, work.kind) is not None:
             renew_error = "" if work.kind is Kind.RENEW else record.renew_error
-            record = self._store(lease, replace(record, trouble=None, renew_error=renew_error))
+            record = self._store(lease, replace(record, troubles=without_trouble(record, work.kind), renew_error=renew_error))
         if work.kind is Kind.LEDGER:
             record = replace(record, ledger_turn=False)
             return self._ledger_waits(lease, record, work, result) if isinstance(result, Wait) else record
@@ -332,10 +333,11 @@ class Saga:
             return self._step_troubled(lease, record, error)
         if work.kind is Kind.LEDGER and work.debt is not None:
             return self._ledger_troubled(lease, record, work, error)
-        attempts = record.trouble.attempts + 1 if record.trouble and record.trouble.unit == work.kind.value else 1
+        before = trouble_of(record, work.kind)
+        attempts = before.attempts + 1 if before is not None else 1
         due_at = self._ctx.now() + self._after(retry.after_step, attempts, error)
         trouble = Trouble(unit=work.kind.value, attempts=attempts, due_at=due_at, error=str(error))
-        record = replace(record, trouble=trouble)
+        record = replace(record, troubles=(*without_trouble(record, work.kind), trouble))
         if work.kind is Kind.RENEW:
             record = replace(record, renew_error=str(error))
         by_person = work.kind in {Kind.ADOPT, Kind.REBUILD}  # who asked is told that it failed, and may ask again

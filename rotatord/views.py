@@ -220,8 +220,8 @@ def waiting(record: Record, due: policy.Due) -> str:
         return rotation.halt.message if rotation.halt else rotation.waiting or rotation.error
     if due.blocked_by:
         return due.blocked_by
-    if record.trouble is not None:
-        return f"{record.trouble.unit}: {record.trouble.error}; again at {plain(record.trouble.due_at)}"
+    if record.troubles:
+        return "; ".join(f"{item.unit}: {item.error}; again at {plain(item.due_at)}" for item in record.troubles)
     held_up = [f"revoking: {debt.error or debt.waiting}" for debt in record.ledger if debt.error or debt.waiting]
     return held_up[0] if held_up else ""
 
@@ -258,8 +258,7 @@ def unreachable(record: Record) -> list[str]:
         for drift in record.drift
         if drift.what == "unreadable"
     ]
-    if record.trouble is not None:
-        found.append(f"{record.trouble.unit} got no answer: {record.trouble.error}; again at {plain(record.trouble.due_at)}")
+    found += [f"{item.unit} got no answer: {item.error}; again at {plain(item.due_at)}" for item in record.troubles]
     rotation = record.rotation
     if rotation is not None and rotation.halt is None and rotation.attempts and rotation.error:
         row = row_of(rotation)

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from rotatord import policy, principals
 from rotatord.lives import renewal_missed
-from rotatord.model import Debt, Grant, LeakMark, Pause, Reason, Record, Rotation, Standing, Version, Way
+from rotatord.model import Debt, Grant, LeakMark, Pause, Reason, Record, Rotation, Standing, Trouble, Version, Way
 
 LOOK_AGAIN = timedelta(minutes=5)  # at something that is due but blocked for an unknown time
 
@@ -51,12 +51,13 @@ class Work:
 def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, freeze: Pause | None = None) -> Work | None:
     """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
     with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds, and renewals."""
-    if _troubled(record, Kind.INSPECT, now):  # a version is prolonged all the same: that touches no destination
+    failed_look = _failed_look(record)
+    if failed_look is not None and failed_look.due_at > now:  # a version is prolonged all the same: that touches no destination
         return _renew(record, now, freeze) if record.standing in _RENEWED else None
     work = _asked(record, read_only=read_only)
     if work is not None and not _troubled(record, work.kind, now):
         return work
-    if not surveyed and record.standing not in {Standing.RETIRED, Standing.BEHIND}:
+    if failed_look is not None or (not surveyed and record.standing not in _NEVER_LOOKED_AT):
         return Work(Kind.INSPECT)
     if record.standing in {Standing.NEW, Standing.UNMANAGED, Standing.BEHIND}:
         return None
@@ -70,13 +71,29 @@ def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, fr
 
 
 _RENEWED = {Standing.MANAGED, Standing.FORGOTTEN}
+_NEVER_LOOKED_AT = {Standing.RETIRED, Standing.BEHIND}
+
+
+def trouble_of(record: Record, kind: Kind) -> Trouble | None:
+    """How this kind of work failed last; None where it did not."""
+    return next((trouble for trouble in record.troubles if trouble.unit == kind.value), None)
+
+
+def without_trouble(record: Record, kind: Kind) -> tuple[Trouble, ...]:
+    """The troubles of every other kind of work."""
+    return tuple(trouble for trouble in record.troubles if trouble.unit != kind.value)
+
+
+def _failed_look(record: Record) -> Trouble | None:
+    """A failed look holds up everything, since the destinations cannot be seen, and is repeated by whoever comes to it: this
+    daemon may have surveyed them before another one failed to."""
+    return trouble_of(record, Kind.INSPECT) if record.standing not in _NEVER_LOOKED_AT else None
 
 
 def _troubled(record: Record, kind: Kind, now: datetime) -> bool:
-    """Whether this kind of work failed and is not tried again yet. A failed look holds up everything: the destinations
-    cannot be seen."""
-    trouble = record.trouble
-    return trouble is not None and trouble.unit == kind.value and trouble.due_at > now
+    """Whether this kind of work failed and is not tried again yet."""
+    trouble = trouble_of(record, kind)
+    return trouble is not None and trouble.due_at > now
 
 
 def _asked(record: Record, *, read_only: bool) -> Work | None:
@@ -105,7 +122,8 @@ def _renew(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
     due = [version for version in _versions(record) if version.renew_at is not None and version.renew_at <= now]
     if not due:
         return None
-    tries = record.trouble.attempts if record.trouble is not None and record.trouble.unit == Kind.RENEW.value else 0
+    trouble = trouble_of(record, Kind.RENEW)
+    tries = trouble.attempts if trouble is not None else 0
     return Work(Kind.RENEW, version=due[tries % len(due)])  # one that cannot be prolonged does not starve the other
 
 
@@ -193,8 +211,10 @@ def next_due(record: Record, now: datetime) -> datetime | None:
     """When to look at this record again; None when only a person or a new configuration can bring work."""
     if record.standing is Standing.BEHIND:
         return now if record.asked is not None and record.asked.verb in {"rebuild", "inspect"} else None
-    if record.trouble is not None and record.trouble.unit == Kind.INSPECT.value:
-        return record.trouble.due_at
+    failed_look = _failed_look(record)
+    if failed_look is not None:
+        renew_at = _renew_at(record, now) if record.standing in _RENEWED else None
+        return min(failed_look.due_at, renew_at or failed_look.due_at)
     if record.standing is Standing.NEW:
         return now
     times = [moment for find in _TIMES if (moment := find(record, now)) is not None]
@@ -205,10 +225,8 @@ def next_due(record: Record, now: datetime) -> datetime | None:
 
 def _delayed(record: Record, kind: Kind, moment: datetime | None) -> datetime | None:
     """Not before the next try of work that failed."""
-    trouble = record.trouble
-    if moment is None or trouble is None or trouble.unit != kind.value:
-        return moment
-    return max(moment, trouble.due_at)
+    trouble = trouble_of(record, kind)
+    return moment if moment is None or trouble is None else max(moment, trouble.due_at)
 
 
 def _asked_at(record: Record, now: datetime) -> datetime | None:

@@ -145,7 +145,7 @@ class Record:
     held_for_person: str = ""  # automatic rotation stopped after repeated failures, or by a brake
     drift: tuple[Drift, ...] = ()
     inspected_at: datetime | None = None
-    trouble: Trouble | None = None
+    troubles: tuple[Trouble, ...] = ()  # one of each unit at most
     renew_error: str = ""
     alarmed: int = -1  # the generation whose coming expiry was announced
     late_told: int = 100  # of the time to its end so many per cent were left when people were last told that it is late

@@ -195,6 +195,7 @@ class Replica:
             make_read_only=lambda why: journal.set_fact(READ_ONLY, why),
             rebuilt=lambda: journal.set_fact(READ_ONLY, None),
             stopping=lambda: self.stopping,
+            log=fleet.watch.heard,
             **fleet.parts,
         )
 

@@ -21,7 +21,7 @@ from rotatord.journal.memory import MemoryJournal
 from rotatord.model import Event, JsonMap, Notice, Owing, Record, Spec, Standing, Way
 from rotatord.ops import Call, Context
 from rotatord.ports import NOTHING, Amendment, Lease
-from rotatord.saga import Saga
+from rotatord.saga import LEFT_ALONE, RESTLESS, Saga
 from rotatord.secret import Fingerprinter
 from rotatord.testing.faults import Fault, Point
 from rotatord.testing.turns import Death
@@ -173,6 +173,7 @@ class Simulator:
             read_only=lambda: bool(self.journal.fact(READ_ONLY)),
             make_read_only=lambda why: self.journal.set_fact(READ_ONLY, why),
             rebuilt=lambda: self.journal.set_fact(READ_ONLY, None),
+            log=self._heard,
             **self.parts,
         )
         self.ctx = ctx
@@ -303,6 +304,10 @@ class Simulator:
             problem = check(self)
             if problem:
                 self.broken.append(f"{self.world.clock.outside().isoformat()} {problem}")
+
+    def _heard(self, event: str, **facts: object) -> None:
+        if event in {RESTLESS, LEFT_ALONE}:
+            self.broken.append(f"{self.world.clock.outside().isoformat()} {event}: {facts}")
 
     def _excused(self, act: str, ref: str) -> bool:
         """Deaths that a person or a policy forced, on record."""

@@ -11,6 +11,7 @@ from rotatord.model import Destination, Event, Outcome, Owing, Record, Rotation,
 from rotatord.moves import compromised, place
 from rotatord.ops import Call
 from rotatord.ports import Lease
+from rotatord.saga import LEFT_ALONE, RESTLESS
 
 if TYPE_CHECKING:
     from rotatord.testing.fleet import Fleet
@@ -42,6 +43,11 @@ class Watch:
         """An invariant of the design, by its number, did not hold."""
         if len(self.broken) < 50:
             self.broken.append(f"{self._fleet.world.clock.outside().isoformat()} invariant {number}: {what}")
+
+    def heard(self, event: str, **facts: object) -> None:
+        """What a replica has logged."""
+        if event in {RESTLESS, LEFT_ALONE}:
+            self.broken.append(f"{self._fleet.world.clock.outside().isoformat()} {event}: {facts}")
 
     # --- what is stored ------------------------------------------------------------------------------------------
 

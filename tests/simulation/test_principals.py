@@ -135,5 +135,5 @@ def test_a_principal_that_cannot_be_narrowed_is_announced() -> None:
     told = [(event.action, event.outcome) for event in sim.journal.replay(NAME)][before:]
     assert [one for one in told if one[0] in {"set_scope", "rescope"}] == [("set_scope", "intended"), ("rescope", "failed")]
     issuer.denies = False
-    until(sim, lambda record: record.trouble is None)
+    until(sim, lambda record: not record.troubles)
     assert issuer.held({}) == {"may": ["read"]}

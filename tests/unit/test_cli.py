@@ -148,7 +148,7 @@ def test_status_exits_1_when_a_version_will_expire(tmp_path: Path, call: Command
     "changes",
     [
         {"drift": (Drift(destination="vault:path=apps", what="unreadable", seen_at=START),)},
-        {"trouble": Trouble(unit="inspect", attempts=3, due_at=START + HOUR, error="vault: no answer in time")},
+        {"troubles": (Trouble(unit="inspect", attempts=3, due_at=START + HOUR, error="vault: no answer in time"),)},
         {"rotation": replace(rotation(), attempts=2, error="vault: no answer in time")},
         {"ledger": (replace(owing(), error="vault: no answer in time", attempts=4),)},
     ],
