@@ -43,6 +43,7 @@ WATCHED_SECONDS = 2 * QUOTA_SECONDS
 # Made for an hour and due again five minutes later: more is due than can be done, all the time.
 POLICY = Policy(ttl=timedelta(hours=1), renew_before=timedelta(minutes=55), jitter_percent=0.0, settle=timedelta(0))
 FIRST_LIVES = timedelta(minutes=50)
+MINTING = ("Account API Tokens Write", "account:Account Settings Read")
 UNLIMITED = Rates(most=1 << 30)
 SCOPE: JsonMap = {"permissions": ["Zone.DNS:Edit"], "resources": ["zone/example.com"]}
 
@@ -88,12 +89,13 @@ class Run:
 
 
 class Account:
-    """One account of Cloudflare, its issuer and the credentials there."""
+    """One account of Cloudflare, its issuer and the credentials there. ``user``: who else's tokens make all the tokens, as one
+    of the issuers that act as the same user."""
 
-    def __init__(self, number: int, seed: int, clock: VirtualClock) -> None:
+    def __init__(self, number: int, seed: int, clock: VirtualClock, user: FakeCloudflare | None = None) -> None:
         self.name = f"account-{number:02}"
-        self.fake = FakeCloudflare(seed=seed * 1000 + number, clock=clock, lags=LIKE_CLOUDFLARE, rates=UNLIMITED)
-        parent = self.fake.parent_token("Zone Read")
+        self.fake = user or FakeCloudflare(seed=seed * 1000 + number, clock=clock, lags=LIKE_CLOUDFLARE, rates=UNLIMITED)
+        parent = self.fake.parent_token("Zone Read", *MINTING, owner="user") if user else self.fake.parent_token("Zone Read")
         self.parent, self.owner, self.before = parent.id, Owner("account", self.fake.account_id), (0, 0)
         settings = Settings(
             token=parent.value,  # type: ignore[arg-type]
@@ -136,19 +138,22 @@ class Account:
     def made(self) -> list[str]:
         """Which credentials got another token, in order."""
         changes = self.fake.book.changes[self.before[1] :]
-        return [change.name.split(":")[2] for change in changes if change.what == "minted"]
+        names = (change.name.split(":")[2] for change in changes if change.what == "minted")
+        return [name for name in names if name.startswith(f"c{self.name}-")]
 
     def asked(self) -> list[Call]:
         """What was asked by the token that the quota is of."""
         return [call for call in self.fake.book.calls[self.before[0] :] if call.caller == self.parent]
 
 
-def run(seed: int, accounts: int, each: int = EACH, *, budget: bool = True) -> Run:
-    """All are due at once, and again five minutes after they were made."""
+def run(seed: int, accounts: int, each: int = EACH, *, budget: bool = True, one_user: bool = False) -> Run:
+    """All are due at once, and again five minutes after they were made. ``one_user``: of one account, by so many issuers that
+    all act as the same user and so have one quota together."""
     clock, ids = VirtualClock(), SeededIds(seed)
     turns = Turns(clock, ids.fraction)
     journal, pool, outside, store = MemoryJournal(clock, ids, lease_seconds=120.0), Pool(turns), Outside(), Store()
-    corners = [Account(number, seed, clock) for number in range(accounts)]
+    user = FakeCloudflare(seed=seed, clock=clock, lags=LIKE_CLOUDFLARE, rates=UNLIMITED) if one_user else None
+    corners = [Account(number, seed, clock, user) for number in range(accounts)]
     outside.store = store
     outside.issuers = {corner.name: corner.issuer for corner in corners}  # type: ignore[misc]
     start = clock.now() + timedelta(seconds=QUOTA_SECONDS + 1)
@@ -161,9 +166,10 @@ def run(seed: int, accounts: int, each: int = EACH, *, budget: bool = True) -> R
             places[name] = place
             row = corner.credential(name, start, FIRST_LIVES + timedelta(seconds=place), store)
             journal.put([Amendment(record=row)])
+    for corner in corners:
         corner.limit()
     limit = Limit(at_once=AT_ONCE, calls=QUOTA_CALLS if budget else 0, seconds=QUOTA_SECONDS)
-    budgets = Budgets(clock, {corner.name: limit for corner in corners})
+    budgets = Budgets(clock, {corner.name: replace(limit, of=corner.issuer.principal) for corner in corners})
     ctx = replace(outside.context(ids), clock=clock, paused=Pauses(lambda: None, clock.now))
     sent = {corner.name: corner.issuer.sent for corner in corners}
     hands = SlowHands(
@@ -185,7 +191,7 @@ def run(seed: int, accounts: int, each: int = EACH, *, budget: bool = True) -> R
     asked = [call for corner in corners for call in corner.asked()]
     lasts = [record.last for record in journal.records(limit=accounts * each + 1) if record.last is not None]
     return Run(
-        share=100 * len(asked) / (accounts * QUOTA_CALLS * WATCHED_SECONDS / QUOTA_SECONDS),
+        share=100 * len(asked) / ((1 if one_user else accounts) * QUOTA_CALLS * WATCHED_SECONDS / QUOTA_SECONDS),
         shut_out=sum(len(corner.fake.limits.blocks) for corner in corners),
         refused=sum(call.status == 429 for call in asked),
         failed=sum(last.state is not State.COMPLETED for last in lasts),

@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from rotatord import cloudflare_own as own
 from rotatord.cloudflare_catalogue import Catalogue, Resolved
-from rotatord.cloudflare_client import QUOTA_CALLS, QUOTA_SECONDS, Calls, Cloudflare, CloudflareSettings
+from rotatord.cloudflare_client import QUOTA_CALLS, QUOTA_SECONDS, Calls, Cloudflare, CloudflareSettings, Family
 from rotatord.cloudflare_formats import WHOLE
 from rotatord.cloudflare_labels import digest, name_of
 from rotatord.cloudflare_rights import rights_of
@@ -67,7 +67,6 @@ OUR_PROBE = timedelta(seconds=5)  # Cloudflare tells uses to the second, and its
 REMEMBERED = 20_000
 LONG_UNUSED = timedelta(days=90)
 NEARLY_FULL = 0.9
-OWN_AGE = timedelta(minutes=1)
 Length = Annotated[timedelta, BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)]
 
 
@@ -92,8 +91,8 @@ class Parameters(BaseModel):
 
 
 class CloudflareTokens:
-    """See the module. Has the powers Suspend, LastUsed, Inventory, Preflight, Preview, Remarks and Metered, and what our own
-    token needs to be replaced; thread-safe."""
+    """See the module. Has the powers Suspend, LastUsed, Inventory, Preflight, Preview, Remarks, Metered and Acts, and what our
+    own token needs to be replaced; thread-safe."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings, api: Cloudflare | None = None) -> None:
         self._settings = settings
@@ -105,6 +104,7 @@ class CloudflareTokens:
         self._verify = Verify(self._family, settings.account_id or "")
         self._catalogue = Catalogue(self._family, settings.account_id or "", self._now, settings.catalogue_age)
         self._spared = own.Spared(self._api, self._family)
+        self._ourselves = own.Ourselves(self._api, self._family, self._now)
         self.timeout = settings.timeout
         self.traits = Traits(
             fields=("token", "access_key_id", "secret_access_key") if settings.s3_keys else ("token",),
@@ -120,7 +120,6 @@ class CloudflareTokens:
             quota=(QUOTA_CALLS, QUOTA_SECONDS),
         )
         self._lock = threading.Lock()
-        self._own: tuple[own.Own, datetime] | None = None  # what we are, and when that was seen
         self._met = {digest(surroundings.installation): surroundings.installation}  # names by their digests
         self._refs: OrderedDict[str, str] = OrderedDict()  # of the tokens whose values were seen here, by digest
         self._probed: OrderedDict[str, tuple[datetime | None, datetime]] = OrderedDict()  # id: its use before, our probe
@@ -210,13 +209,13 @@ class CloudflareTokens:
     def inventory(self) -> Sequence[LiveRef]:
         """All tokens of the account or user but the one that we use ourselves, and those that have expired."""
         calls = self._api.calls()
-        ours = self._ourselves(calls).id
+        ours = self._ourselves.look(calls).id
         tokens = [token for token in self._tokens(calls).all() if token["id"] != ours and token.get("status") != EXPIRED]
         return [live(token, self._family, self._known()) for token in tokens]
 
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         calls = self._api.calls()
-        if found := own.lacking(self._ourselves(calls), self._family, self._catalogue, calls):
+        if found := own.lacking(self._ourselves.look(calls), self._family, self._catalogue, calls):
             return found
         if self._tokens(calls).count() >= self._family.cap:
             found.append(self._full(calls))
@@ -251,48 +250,47 @@ class CloudflareTokens:
     # --- our own token ------------------------------------------------------------------------------------------
 
     def works_with(self, secret: Secrets, needs: Sequence[Any]) -> Sequence[str]:
-        there = CloudflareTokens(self._settings, replace(self._surroundings, secret=secret))
+        around = replace(self._surroundings, secret=secret)
+        there = CloudflareTokens(self._settings, around, self._api.under(around))
         found: list[str] = []
         for scope, parameters in needs or ():
             found += there.preflight(scope, parameters)
+        calls = there._api.calls()
+        fresh = there._ourselves.look(calls)
         if not needs:
-            calls = there._api.calls()
-            found += own.lacking(own.look(calls, self._family), self._family, there._catalogue, calls)
+            found += own.lacking(fresh, self._family, there._catalogue, calls)
+        found += own.differs(fresh, self._ourselves.last, self._family)
         return list(dict.fromkeys(found))
 
     def take_up(self) -> None:
         """It is read anew for every request; what was seen of the former one is forgotten."""
-        with self._lock:
-            self._own = None
+        self._ourselves.forget()
 
     def own_life(self) -> Sequence[Life]:
-        return [own.life(own.look(self._api.calls(), self._family), self._api.form())]
+        return [own.life(self._ourselves.look(self._api.calls()), self._api.form())]
 
     def sent(self) -> int:
         """How many requests were made since this was asked last."""
         return self._api.sent()
 
+    def principal(self) -> str:
+        """Whose quota those are."""
+        return self._api.principal()
+
     # --- ours ---------------------------------------------------------------------------------------------------
 
-    def _ourselves(self, calls: Calls) -> own.Own:
-        """What our own token may do; looked at once for the rotations that begin together."""
-        with self._lock:
-            known, now = self._own, self._now()
-        if known is not None and known[1] <= now < known[1] + OWN_AGE and known[0].status == ACTIVE:
-            return known[0]
-        seen = own.look(calls, self._family)
-        with self._lock:
-            self._own = seen, now
-        return seen
-
-    def _tokens(self, calls: Calls) -> Tokens:
-        return Tokens(calls, self._family)
+    def _tokens(self, calls: Calls, family: Family | None = None) -> Tokens:
+        """The tokens of a family, ours if none is named. Raises Denied where those would be another user's than meant."""
+        found = Tokens(calls, family or self._family)
+        if found.family.account is None and self._settings.user is not None:
+            own.check_user(self._ourselves.look(calls), self._settings.user)
+        return found
 
     def _meant(self, calls: Calls, ref: str) -> tuple[Tokens, str]:
         """The tokens among which a ref is, and its id there: those of another account or of the user are not ours only
         because the settings say something else by now."""
         family, token_id = self._family.parsed(ref)
-        return Tokens(calls, family), token_id
+        return self._tokens(calls, family), token_id
 
     def _fields(self, id: str, value: str) -> Secret:
         derived = {"access_key_id": id, "secret_access_key": hashlib.sha256(value.encode()).hexdigest()}

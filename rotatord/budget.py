@@ -1,7 +1,8 @@
 """Budgets per issuer: how many credentials are worked on at once, and how many calls are made in a time.
 
 An issuer that hangs takes its own share of the threads and no more; one whose quota is used up is left alone until it
-has some again, and what is due there is claimed nearest expiry first.
+has some again, and what is due there is claimed nearest expiry first. Issuers that act as one and the same principal have
+one quota between them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from rotatord.clock import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """``at_once``: credentials in work. ``calls`` per ``seconds``: the issuer's quota; 0 calls: none known."""
+    """``at_once``: credentials in work. ``calls`` per ``seconds``: the quota; 0 calls: none known. ``of``: tells whose that is,
+    whenever it matters; None: this issuer's alone, as a quota that somebody configured for it is."""
 
     at_once: int = 8
     calls: int = 0
     seconds: float = 1.0
+    of: Callable[[], str] | None = None
 
 
 DEFAULT = Limit()
@@ -36,7 +39,7 @@ class Budgets:
         self._clock = clock
         self._limits = limits or {}
         self._at_work: dict[str, int] = {}
-        self._tokens: dict[str, tuple[float, float]] = {}  # issuer: tokens left, when that was counted
+        self._tokens: dict[str, tuple[float, float]] = {}  # whose quota: tokens left, when that was counted
         self._sharing = 1
         self.turn: Callable[[str, float], bool] = lambda *_: True  # whether a quota too small to divide is ours
         self._lock = threading.Lock()
@@ -54,7 +57,8 @@ class Budgets:
                 now = self._clock.monotonic()
                 for name, limit in self._limits.items():
                     if limit.calls:
-                        self._tokens[name] = (min(0.0, self._left(name, limit)), now)
+                        whose = _whose(name, limit)
+                        self._tokens[whose] = (min(0.0, self._left(whose, limit)), now)
             self._sharing = max(1, replicas)
 
     def most(self, issuer: str) -> int:
@@ -81,23 +85,17 @@ class Budgets:
         limit = self._limits.get(issuer, DEFAULT)
         if limit.calls:
             with self._lock:
-                self._tokens[issuer] = (self._left(issuer, limit) - calls, self._clock.monotonic())
+                whose = _whose(issuer, limit)
+                self._tokens[whose] = (self._left(whose, limit) - calls, self._clock.monotonic())
 
     def full(self) -> frozenset[str]:
         """Issuers at which nothing new may begin now."""
         with self._lock:
             busy = {name for name, count in self._at_work.items() if count >= self._limits.get(name, DEFAULT).at_once}
-            spent = {
-                name
-                for name, limit in self._limits.items()
-                if limit.calls and name in self._tokens and self._left(name, limit) < ENOUGH
-            }
-            small = {
-                name: limit.seconds
-                for name, limit in self._limits.items()
-                if limit.calls and self._parts(limit) < self._sharing
-            }
-        theirs = {name for name, seconds in small.items() if not self.turn(f"quota:{name}", 2 * seconds)}
+            quotas = self._quotas()
+            spent = {name for name, whose, limit in quotas if whose in self._tokens and self._left(whose, limit) < ENOUGH}
+            small = [(name, whose, limit.seconds) for name, whose, limit in quotas if self._parts(limit) < self._sharing]
+        theirs = {name for name, whose, seconds in small if not self.turn(f"quota:{whose}", 2 * seconds)}
         return frozenset(busy | spent | theirs)
 
     def wait(self) -> float | None:
@@ -105,14 +103,18 @@ class Budgets:
         with self._lock:
             waits = [
                 (1 - left) / self._rate(limit)
-                for name, limit in self._limits.items()
-                if limit.calls and name in self._tokens and (left := self._left(name, limit)) < ENOUGH
+                for _, whose, limit in self._quotas()
+                if whose in self._tokens and (left := self._left(whose, limit)) < ENOUGH
             ]
         return min(waits, default=None)
 
-    def _left(self, issuer: str, limit: Limit) -> float:
+    def _quotas(self) -> list[tuple[str, str, Limit]]:
+        """Issuers with a quota, and whose it is."""
+        return [(name, _whose(name, limit), limit) for name, limit in self._limits.items() if limit.calls]
+
+    def _left(self, whose: str, limit: Limit) -> float:
         now, most = self._clock.monotonic(), max(1.0, limit.calls * (1 - EVEN_SHARE) / self._parts(limit))
-        tokens, at = self._tokens.get(issuer, (most, now))
+        tokens, at = self._tokens.get(whose, (most, now))
         return min(most, tokens + (now - at) * self._rate(limit))
 
     def _rate(self, limit: Limit) -> float:
@@ -124,3 +126,8 @@ class Budgets:
     def _parts(self, limit: Limit) -> int:
         """Into how many a quota is divided: one that is small against the number of daemons has one user at a time."""
         return self._sharing if limit.calls >= LEAST_CALLS_EACH * self._sharing else 1
+
+
+def _whose(issuer: str, limit: Limit) -> str:
+    """Whose quota an issuer uses."""
+    return limit.of() if limit.of is not None else issuer

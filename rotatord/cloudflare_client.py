@@ -32,6 +32,7 @@ MOST_BYTES = 8 * 1024 * 1024
 MOST_PAGES = 200
 PAGE = 50  # the most that lists give at once
 _LONGEST_BLOCK = timedelta(minutes=10)  # whatever is said: clocks may have been set back
+_KINDS = ("user", "account")
 Id = Annotated[str, form(r"[0-9a-f]{32}", "an id of 32 hexadecimal digits")]
 Query = Sequence[tuple[str, str | int]]
 
@@ -42,6 +43,7 @@ class CloudflareSettings(OutgoingSettings):
     token: str | dict[str, Any]  # a reference; read anew for every call
     account_id: Id | None = None
     kind: Literal["account", "user"] | None = None  # of the tokens; account where account_id is given
+    user: Id | None = None  # whose token ours is, where it is a user's
     endpoint: Annotated[str, AfterValidator(check_url)] = ENDPOINT
     timeout: float = Field(default=12.0, gt=0, le=60)  # seconds for all requests of one call together
 
@@ -137,6 +139,22 @@ class Cloudflare:
         self._lock = threading.Lock()
         self._blocked: tuple[datetime, datetime] | None = None  # since, until
         self._sent = 0
+        self._kind = ""  # of our own token when it was used last: user, account, or "" where that is not known
+
+    def under(self, surroundings: Surroundings) -> Cloudflare:
+        """The same API under another token."""
+        return Cloudflare(self._settings, surroundings, self._clock, self._outgoing)
+
+    def principal(self) -> str:
+        """Whose quota our requests use. All that a user does counts together, and few tokens are told which user theirs is: all
+        those that are not configured are taken for one, and a token for a user's until it is seen to be an account's."""
+        if self._kind == "account" and self._settings.account_id is not None:
+            return f"cloudflare account {self._settings.account_id}"
+        return f"cloudflare user {self._settings.user or 'unnamed'}"
+
+    def seen(self, family: Family) -> None:
+        """Our own token is one of these."""
+        self._kind = family.kind
 
     def mark(self) -> str:
         """By which our own token is known again, without keeping it."""
@@ -166,6 +184,8 @@ class Cloudflare:
         if counts:
             self._refuse_while_blocked()
         value = self._own() if token is None else token
+        if ours and (kind := recognise(value).kind) in _KINDS:
+            self._kind = kind
         headers = {"Authorization": f"Bearer {value}", "Accept": "application/json"}
         data = None
         if body is not None:

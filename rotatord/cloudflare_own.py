@@ -6,22 +6,24 @@ It makes every other token, so it is the one to look after: pinned to addresses,
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rotatord.cloudflare_catalogue import Catalogue
 from rotatord.cloudflare_client import Calls, Cloudflare, Family, thing_of
 from rotatord.cloudflare_errors import error_of
 from rotatord.cloudflare_formats import Form
-from rotatord.cloudflare_scope import condition_seen, time_of
+from rotatord.cloudflare_scope import LEVELS, condition_seen, time_of
 from rotatord.errors import Denied, Invalid, NotFound, OutsideError, Retryable
 from rotatord.model import JsonMap
 from rotatord.ports import Life
 
 PLACE = "token"  # in the settings
+OWN_AGE = timedelta(minutes=1)
 _REFUSED = frozenset({400, 401, 403})
+_USER = f"{LEVELS['user']}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class Own:
     issued_at: datetime | None = None
     pinned: bool | None = None
     policies: tuple[Mapping[str, Any], ...] | None = None
+
+    @property
+    def user(self) -> str:
+        """Whose it is, as far as its policies name a user; who makes a user's tokens has one that does."""
+        keys = (key for policy in self.policies or () for key in policy.get("resources") or ())
+        return next((key.removeprefix(_USER) for key in keys if key.startswith(_USER)), "")
 
 
 class Spared:
@@ -72,7 +80,9 @@ def _verified(calls: Calls, family: Family) -> tuple[Family, JsonMap]:
         what = f"{candidate.base}/verify"
         answer = calls.send("GET", what)
         if answer.status not in _REFUSED:
-            return candidate, thing_of(answer, f"GET {what}")
+            shown = thing_of(answer, f"GET {what}")
+            calls.client.seen(candidate)
+            return candidate, shown
         refused = refused or error_of(answer, f"GET {what}")
     assert refused is not None
     raise refused
@@ -95,6 +105,52 @@ def look(calls: Calls, family: Family) -> Own:
         bool(condition_seen(token)),
         tuple(token.get("policies") or ()),
     )
+
+
+class Ourselves:
+    """What we are, looked at once for the rotations that begin together, and anew with every other value. Thread-safe."""
+
+    def __init__(self, api: Cloudflare, family: Family, now: Callable[[], datetime]) -> None:
+        self._api = api
+        self._family = family
+        self._now = now
+        self._lock = threading.Lock()
+        self._seen: tuple[Own, datetime, str] | None = None
+        self.last: Own | None = None  # what was seen last, whether that is old or not
+
+    def look(self, calls: Calls) -> Own:
+        """Raises our errors."""
+        mark, now = self._api.mark(), self._now()
+        with self._lock:
+            known = self._seen
+        if known is not None and known[1] <= now < known[1] + OWN_AGE and known[2] == mark and known[0].status == "active":
+            return known[0]
+        seen = look(calls, self._family)
+        with self._lock:
+            self._seen, self.last = (seen, now, mark), seen
+        return seen
+
+    def forget(self) -> None:
+        """Look again next time."""
+        with self._lock:
+            self._seen = None
+
+
+def differs(fresh: Own, former: Own | None, family: Family) -> list[str]:
+    """Why a fresh token of ours cannot follow the former one although it may do everything, in sentences."""
+    if family.account is not None or former is None or "" in (former.user, fresh.user) or former.user == fresh.user:
+        return []
+    what = f"the new token ({fresh.id}) is of user {fresh.user}, and the present one of user {former.user}"
+    return [f"{what}: the tokens that rotatord made with the present one could be neither found nor ended with it"]
+
+
+def check_user(own: Own, user: str) -> None:
+    """Raises Denied where our token is another user's: that user's tokens are others, and all that we made would look gone."""
+    if own.user not in ("", user):
+        raise Denied(
+            f"rotatord's own token at Cloudflare ({own.id}) is of user {own.user}, and the setting user says {user}: put a "
+            "token of that user's where the setting token leads, or configure the other user as an issuer of its own"
+        )
 
 
 def lacking(own: Own, family: Family, catalogue: Catalogue, calls: Calls) -> list[str]:

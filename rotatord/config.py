@@ -138,19 +138,24 @@ def journal_url(configuration: Configuration) -> str | Callable[[], str]:
     return partial(references.resolve, database, base_dir=configuration.base_dir)
 
 
-def limits_of(configuration: Configuration, quotas: Mapping[str, tuple[int, float]] | None = None) -> dict[str, Limit]:
+def limits_of(
+    configuration: Configuration,
+    quotas: Mapping[str, tuple[int, float]] | None = None,
+    principals: Mapping[str, Callable[[], str]] | None = None,
+) -> dict[str, Limit]:
     """The budget of every configured issuer. ``quotas``: what issuers say of themselves, for those of which nothing is
-    configured."""
+    configured, and ``principals``: whose quota that is, where it need not be theirs alone."""
     limits = configuration.limits
     budgets = {}
     for name in configuration.issuers:
         section = limits.issuers.get(name, limits.issuer)
-        a_minute = section.per_minute
+        a_minute, of = section.per_minute, None
         calls = max(1, int(a_minute)) if a_minute else 0  # less than one a minute is one in more than a minute
         seconds = 60.0 * calls / a_minute if a_minute else 60.0
         if not a_minute and quotas and name in quotas:
             calls, seconds = max(1, int(quotas[name][0] * QUOTA_SHARE)), quotas[name][1]
-        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds)
+            of = (principals or {}).get(name)
+        budgets[name] = Limit(at_once=section.concurrency, calls=calls, seconds=seconds, of=of)
     return budgets
 
 

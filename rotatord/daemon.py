@@ -16,7 +16,7 @@ from rotatord.api.access import Access
 from rotatord.api.journal_service import JournalService
 from rotatord.api.service import Finding
 from rotatord.beat import Beat
-from rotatord.budget import Budgets
+from rotatord.budget import Budgets, Limit
 from rotatord.chores import Aside, Chore, Chores
 from rotatord.clock import Clock, Ids, RandomIds, SystemClock
 from rotatord.config import Configuration, limits_of, load, stamp, surroundings
@@ -35,7 +35,7 @@ from rotatord.ops import Context
 from rotatord.ourselves import Ourselves
 from rotatord.own import NAMES, names_of
 from rotatord.own_life import OwnLives
-from rotatord.ports import Amendment, Journal, Metered, Serves
+from rotatord.ports import Acts, Amendment, Journal, Metered, Serves
 from rotatord.pulse import Pulse, signal_of
 from rotatord.registry import Registry
 from rotatord.replicas import IN_LINE, Replicas, mark_of, opened
@@ -90,12 +90,11 @@ class Daemon:
         self.own_lives = OwnLives(self.journal, self.clock, self.ids, self.plugins)
         self.ourselves = self.plugins.registry.ourselves = Ourselves(self.journal, self.plugins, self.replicas, self._log)
         named = [(name, self.plugins.issuer(name)) for name in configuration.issuers]
-        self.replicas.join(
-            fingerprinter, configuration, [*named, *((b, self.plugins.backend(b)) for b in configuration.backends)]
-        )
+        stores = [(name, self.plugins.backend(name)) for name in configuration.backends]
+        self.replicas.join(fingerprinter, configuration, [*named, *stores])
         self.configuration = self._bring_in_line(configuration)
         self.telemetry = Telemetry()
-        self.budgets = Budgets(self.clock, limits_of(configuration, self._quotas(configuration)))
+        self.budgets = Budgets(self.clock, self._limits(configuration))
         self.budgets.turn = self.replicas.turn
         context = Context(
             installation=self.installation,
@@ -129,10 +128,11 @@ class Daemon:
         self._served: list[Serves] = []
         self._api: Any = None
 
-    def _quotas(self, configuration: Configuration) -> dict[str, tuple[int, float]]:
-        """What issuers say that they answer to one identity of ours."""
-        told = {name: self.plugins.issuer(name).traits.quota for name in configuration.issuers}
-        return {name: quota for name, quota in told.items() if quota is not None}
+    def _limits(self, configuration: Configuration) -> dict[str, Limit]:
+        """The budgets: what is configured, else what issuers say that they answer to one identity of ours."""
+        ones = {name: self.plugins.issuer(name) for name in configuration.issuers}
+        quotas = {name: quota for name, one in ones.items() if (quota := one.traits.quota) is not None}
+        return limits_of(configuration, quotas, {name: one.principal for name, one in ones.items() if isinstance(one, Acts)})
 
     def _sent(self, issuer: str) -> int | None:
         return plugin.sent() if isinstance(plugin := self.plugins.issuer(issuer), Metered) else None
@@ -292,7 +292,7 @@ class Daemon:
             self._swap(self.configuration)
             raise
         self._seen = fresh.stamp
-        self.budgets.set(limits_of(fresh, self._quotas(fresh)))
+        self.budgets.set(self._limits(fresh))
         self.notices.receivers = self._receivers(fresh)
         self.pulse.signal = signal_of(fresh.deadman, self._secret)
 

@@ -44,6 +44,9 @@ from rotatord.ports.issuer import (
     Accepted as Accepted,
 )
 from rotatord.ports.issuer import (
+    Acts as Acts,
+)
+from rotatord.ports.issuer import (
     Inconclusive as Inconclusive,
 )
 from rotatord.ports.issuer import (

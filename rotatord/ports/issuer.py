@@ -228,6 +228,16 @@ class Metered(Protocol):
 
 
 @runtime_checkable
+class Acts(Protocol):
+    """Where its quota may be another issuer's too: who asks there."""
+
+    def principal(self) -> str:
+        """Whose quota is used, by any name that holds beyond this plugin: issuers that say the same have one between them,
+        also where that is only not out of the question. Asked often and never waits: as far as it is known by now."""
+        ...
+
+
+@runtime_checkable
 class Preview(Protocol):
     """Can show what a mint would send. Read-only; raises as mint does, but changes nothing."""
 

@@ -359,6 +359,17 @@ def test_an_issuers_own_quota_is_its_budget_where_none_is_configured(files: File
     assert (limit.calls, limit.seconds) == (60, 60.0)
 
 
+def test_a_quota_may_be_that_of_several_issuers(files: Files) -> None:
+    """Where they say so, and nothing is configured for them."""
+    files.write("a")
+    told, whose = {"authority": (1200, 300.0)}, {"authority": lambda: "somebody"}
+    limit = limits_of(config.load(files.path), told, whose)["authority"]
+    assert limit.of is not None
+    assert limit.of() == "somebody"
+    files.write("a", head="limits: {issuer: {per_minute: 60}}")
+    assert limits_of(config.load(files.path), told, whose)["authority"].of is None
+
+
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 

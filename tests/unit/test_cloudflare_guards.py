@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from issuers.cloudflare import CloudflareTokens
+from issuers.cloudflare import CloudflareTokens, Settings
 from rotatord.cloudflare_catalogue import Catalogue, Group, Resource
-from rotatord.cloudflare_client import Calls, Family
+from rotatord.cloudflare_client import Calls, Cloudflare, Family
 from rotatord.cloudflare_errors import Answer, error_of
 from rotatord.cloudflare_labels import label_of
 from rotatord.cloudflare_scope import Grant, flat, problems, time_of
 from rotatord.cloudflare_tokens import Tokens
-from rotatord.errors import Invalid, Retryable
+from rotatord.errors import Denied, Invalid, Retryable
 from rotatord.model import JsonMap
-from rotatord.ports import Accepted, Inconclusive, Query, RefusedVerdict
+from rotatord.ports import Accepted, Inconclusive, Query, RefusedVerdict, Surroundings
 from rotatord.secret import Secret
+from rotatord.testing.clock import VirtualClock
 from rotatord.testing.cloudflare import FakeCloudflare, Garbled, Lags, RunningClock
+from rotatord.testing.cloudflare.faults import Fault
+from rotatord.testing.cloudflare.outgoing import InMemory
+from rotatord.testing.wires import Reply, Wire
 from tests.unit.test_cloudflare_tokens import DNS, _request, issuer_of, minted, shown
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -338,3 +343,76 @@ def test_half_a_catalogue_is_none(cloudflare: FakeCloudflare) -> None:
     cloudflare.faults.plan("accounts.tokens.permission_groups", Garbled(body, 200, "application/json"))
     with pytest.raises(Retryable, match="1 rows of a page of 2"):
         issuer.preview(_request(DNS))
+
+
+# --- whose token ours is -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Users:
+    """Two of them, with other tokens each; ours is the first one's until it is changed."""
+
+    first: FakeCloudflare
+    second: FakeCloudflare
+    ours: str = ""
+
+    def __post_init__(self) -> None:
+        self.tokens = [one.parent_token("Zone Read", owner="user").value for one in (self.first, self.second)]
+        self.ours = self.tokens[0]
+
+    def issuer(self, **more: Any) -> CloudflareTokens:
+        settings = Settings.model_validate({"token": "ours", "endpoint": "https://api.example/client/v4", **more})
+        around = Surroundings(installation="here", state_dir="", now=self.first.clock.now, secret=lambda _: self.ours)
+        return CloudflareTokens(settings, around, Cloudflare(settings, around, VirtualClock(), InMemory(self.answer)))
+
+    def answer(self, wire: Wire) -> tuple[Reply | None, Fault | None]:
+        whose = self.second if self.tokens[1] in wire.headers["authorization"] else self.first
+        return whose.answer(wire)
+
+
+@pytest.fixture
+def users(cloudflare: FakeCloudflare) -> Users:
+    return Users(cloudflare, FakeCloudflare(seed=99, clock=cloudflare.clock))
+
+
+def test_what_another_user_cannot_see_is_not_gone(users: Users) -> None:
+    """Our own token is replaced by another user's: all that we made looks gone to it, and lives."""
+    issuer = users.issuer(user=users.first.user_id)
+    made = minted(issuer)
+    users.ours = users.tokens[1]
+    for query in (Query(installation="here", credential="dns", ref=made.ref), Query(installation="here", credential="dns")):
+        with pytest.raises(Denied, match="is of user"):
+            issuer.find(query)
+    with pytest.raises(Denied, match="is of user"):
+        issuer.revoke(made.ref, None, {})
+    with pytest.raises(Denied, match="is of user"):
+        minted(issuer)
+    users.ours = users.tokens[0]
+    assert [live.ref for live in issuer.find(Query(installation="here", credential="dns"))] == [made.ref]
+
+
+def test_another_users_token_does_not_follow_ours(users: Users) -> None:
+    """Whether somebody said which user is meant or not; another one of the same user does."""
+    for settings in ({}, {"user": users.first.user_id}):
+        issuer = users.issuer(**settings)
+        issuer.own_life()
+        same = users.first.parent_token("Zone Read", owner="user").value
+        assert list(issuer.works_with(lambda _, value=same: value, [])) == []  # type: ignore[misc]
+        (sentence,) = issuer.works_with(lambda _: users.tokens[1], [])
+        assert f"of user {users.second.user_id}, and the present one of user {users.first.user_id}" in sentence
+
+
+def test_whose_quota_is_used_is_seen(cloudflare: FakeCloudflare) -> None:
+    """Until its looks or Cloudflare say that it is an account's, a token may be of any user, and those may all be one."""
+    user, account = (
+        cloudflare.parent_token("Zone Read", "Account API Tokens Write", owner=kind) for kind in ("user", "account")
+    )
+    old = cloudflare.parent_token("Zone Read", old=True)
+    issuers = [issuer_of(cloudflare, one) for one in (user, account, old)] + [issuer_of(cloudflare, user, owner="user")]
+    assert {issuer.principal() for issuer in issuers} == {"cloudflare user unnamed"}
+    for issuer in issuers:
+        issuer.preflight({"permissions": ["Zone.DNS:Edit"], "resources": ["zone/example.com"]}, {})
+    ours, theirs = "cloudflare user unnamed", f"cloudflare account {cloudflare.account_id}"
+    assert [issuer.principal() for issuer in issuers] == [ours, theirs, theirs, ours]
+    named = issuer_of(cloudflare, user, user=cloudflare.user_id)
+    assert named.principal() == f"cloudflare user {cloudflare.user_id}"

@@ -62,3 +62,38 @@ def test_what_is_in_work_is_bounded_by_name() -> None:
     budgets = Budgets(VirtualClock(), {"small": Limit(at_once=2)})
     assert budgets.most("small") == 2
     assert budgets.most("other") == Limit().at_once
+
+
+def test_issuers_of_one_principal_spend_one_quota() -> None:
+    """Whichever of them asks; who has a quota of his own is not counted in."""
+    clock = VirtualClock()
+    limit = Limit(calls=60, seconds=MINUTE, of=lambda: "somebody")
+    budgets = Budgets(clock, {"one": limit, "other": limit, "apart": Limit(calls=60, seconds=MINUTE)})
+    for _ in range(10):
+        budgets.spend("one")
+    assert budgets.full() == {"one", "other"}
+    wait = budgets.wait()
+    assert wait is not None
+    clock.advance(wait + 0.01)
+    assert not budgets.full()
+    budgets.spend("other", 2)
+    assert budgets.full() == {"one", "other"}
+
+
+def test_whose_a_quota_is_may_come_out_later() -> None:
+    """What was spent until then was spent by whom it was taken for."""
+    clock, principal = VirtualClock(), ["anybody"]
+    budgets = Budgets(clock, {"issuer": Limit(calls=60, seconds=MINUTE, of=lambda: principal[0])})
+    budgets.spend("issuer", 10)
+    principal[0] = "somebody"
+    assert not budgets.full()
+
+
+def test_a_small_quota_of_one_principal_has_one_user_at_a_time() -> None:
+    """Of all daemons, whichever issuer it is used through."""
+    limit = Limit(calls=4, seconds=MINUTE, of=lambda: "somebody")
+    budgets, asked = Budgets(VirtualClock(), {"one": limit, "other": limit}), set[str]()
+    budgets.turn = lambda what, _: bool(asked.add(what))  # type: ignore[func-returns-value]
+    budgets.share(3)
+    assert budgets.full() == {"one", "other"}
+    assert asked == {"quota:somebody"}
