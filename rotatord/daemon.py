@@ -229,8 +229,8 @@ class Daemon:
         """What could not be done for the time being, and why."""
         found = []
         for record in apply.declared(self.journal):
-            error = record.trouble.error if record.trouble else record.rotation.error if record.rotation else ""
-            found += [f"{record.name}: {error}"] if error else []
+            errors = [trouble.error for trouble in record.troubles] or ([record.rotation.error] if record.rotation else [])
+            found += [f"{record.name}: {error}" for error in errors if error]
         return found
 
     def stop(self) -> bool:
