@@ -154,6 +154,36 @@ def test_what_one_holds_the_other_passes_over(pair: Pair) -> None:
     assert ours.lease("a") is None
 
 
+def test_what_is_being_looked_at_is_passed_over(pair: Pair, database: Database) -> None:
+    """A lease that somebody else's transaction has locked at this moment is nobody's to wait for: the others are claimed."""
+    ours, theirs = pair
+    put(ours, *[a_record(name) for name in "abc"])
+    with psycopg.connect(database.url) as other:
+        other.execute("SELECT name FROM leases WHERE name = 'b' FOR UPDATE")
+        assert names_of(theirs.claim(START, 9)) == ["a", "c"]
+        assert theirs.lease("b") is None
+    assert names_of(theirs.claim(START, 9)) == ["b"]
+
+
+def test_what_one_makes_due_wakes_the_others(pair: Pair) -> None:
+    """A request to one process is heard by the others, who look for work then and not at their next turn."""
+    ours, theirs = pair
+    put(ours, a_record("a", due_at=LATER))
+    heard = threading.Event()
+    theirs.join("key")
+    ours.join("key")
+    theirs.watch(lambda _: heard.set())
+    assert heard.wait(5)  # it listens
+    for _ in range(50):  # until nothing more is heard of what came before
+        heard.clear()
+        if not heard.wait(0.5):
+            break
+    assert not heard.is_set()
+    ours.amend("a", lambda record: Amendment(record=replace(record, due_at=START)))
+    assert heard.wait(5)
+    assert names_of(theirs.claim(START, 9)) == ["a"]
+
+
 def test_takeover_after_expiry(pair: Pair, clock: CommonTime) -> None:
     """Past its end by the database's clock a lease is anybody's, under a higher fence; the old holder's commit, renewal and
     release change nothing, even while its own clock stands still."""
