@@ -316,7 +316,8 @@ def _revoke(record: Record, command: Command, now: datetime, ids: Ids, traits: T
                 replace(o, forced=forced or o.forced, reason=reason or o.reason) if o.version.generation == generation else o
                 for o in debt.owed
             )
-            items = tuple(replace(debt, owed=owed, due_at=now) if d.key == debt.key else d for d in record.ledger)
+            home = None if forced and debt.all_dead else debt.home  # let go: nobody looks there any more
+            items = tuple(replace(debt, owed=owed, due_at=now, home=home) if d.key == debt.key else d for d in record.ledger)
             return replace(record, ledger=items)
     if record.current is not None and record.current.generation == generation:
         raise Refused("it is the current version: `rotate --reason compromised` replaces it first, `contain` ends it at once")

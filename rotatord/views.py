@@ -263,8 +263,26 @@ def unreachable(record: Record) -> list[str]:
     if rotation is not None and rotation.halt is None and rotation.attempts and rotation.error:
         row = row_of(rotation)
         found.append(f"{row.step.value if row else 'its rotation'} does not get on: {rotation.error}")
-    found.extend(f"whether {_owed_labels(debt)} is dead: {debt.error}" for debt in record.ledger if debt.error)
-    return found
+    left = left_behind(record)
+    found.extend(
+        f"whether {_owed_labels(debt)} is dead: {debt.error}" for debt in record.ledger if debt.error and debt.key not in left
+    )
+    return [*found, *left.values()]
+
+
+def left_behind(record: Record) -> dict[str, str]:
+    """What is dead and still lies in the slots of a home that the credential no longer has, where that cannot be reached: by
+    entry of the ledger, each a sentence with the way to let it go."""
+    home = (record.rotation.plan if record.rotation else record.spec).home.id if record.ledger else ""
+    return {
+        debt.key: (
+            f"its former home {debt.home.id} cannot be reached, so its slots previous and pending may still hold the dead "
+            f"{', '.join(item.version.label for item in debt.owed)}: {debt.error}; it is tried for ever. To let it go: "
+            f"`rotatord revoke {record.name}@{debt.owed[0].version.generation} --now --reason …`"
+        )
+        for debt in record.ledger
+        if debt.error and debt.home is not None and debt.home.id != home and debt.all_dead
+    }
 
 
 def _owed_labels(debt: Debt) -> str:

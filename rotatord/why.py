@@ -99,7 +99,7 @@ def beside(record: Record, now: datetime) -> list[str]:
     found.extend(
         f"{drift.destination} {_DRIFTED.get(drift.what, drift.what)}, seen at {plain(drift.seen_at)}" for drift in record.drift
     )
-    return [*views.ours(record.spec), *found]
+    return [*views.ours(record.spec), *found, *views.left_behind(record).values()]
 
 
 def _rotation(rotation: Rotation) -> JsonMap:
@@ -152,6 +152,7 @@ def _debt(debt: Debt) -> JsonMap:
         "waiting": debt.waiting,
         "error": debt.error,
         "sweep_until": plain(debt.sweep_until),
+        "home": debt.home.id if debt.home else None,
         "abandoned": list(debt.abandoned),
         "kept": debt.kept,
         "owed": [

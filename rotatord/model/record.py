@@ -53,6 +53,11 @@ class Debt:
         """Names the entry within its record."""
         return f"{self.rotation}@{self.issuer}"
 
+    @property
+    def all_dead(self) -> bool:
+        """Whether everything it owes was proven dead, so that only slots are left to clear."""
+        return bool(self.owed) and all(item.owing is Owing.DEAD for item in self.owed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
