@@ -19,6 +19,10 @@ from rotatord.model import JsonMap
 LOOKED_BACK = timedelta(days=7)
 _ENTRIES, _MOST_PAGES = 1000, 5
 _SHOWN = 10
+_MAY_GRANT = (
+    "members may let public OAuth applications act for them in this account (the dashboard keeps new ones out: Manage Account, "
+    "Members, Settings, Public OAuth App access)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +112,28 @@ def _applications(calls: Calls, account: str, _: datetime) -> list[str]:
 
 
 def _api_access(calls: Calls, account: str, _: datetime) -> list[str]:
-    """Only on an Enterprise plan is there a switch. It is one of the dashboard's: the API need not show it."""
+    """What the account lets its members do by themselves. Only on an Enterprise plan can their API access be switched. That and
+    the other switch are the dashboard's: the API documents no way to set them, and need not show them."""
     about = calls.get(f"/accounts/{account}")
     settings = about.get("settings") or {}
-    on = settings.get("api_access_enabled")
+    found = [_MAY_GRANT] if settings.get("oauth_app_access_enabled") is True else []
     members = calls.pages(f"/accounts/{account}/members")
     if "api_access_enabled" not in settings and about.get("type") == "enterprise":
-        return ["whether members have API access cannot be told: Cloudflare does not show it here, its dashboard does"]
-    differ = [row for row in members if isinstance(row.get("api_access_enabled"), bool) and row["api_access_enabled"] is not on]
-    if on is False:
-        who = _named([row for row in differ if row["api_access_enabled"]])
-        return [f"API access is off for the account, and on for {who}"] if who else []
+        return [*found, "whether members have API access cannot be told: Cloudflare does not show it here, its dashboard does"]
+    if settings.get("api_access_enabled") is False:
+        return found + _excepted(members)
     may = [row for row in members if row.get("api_access_enabled") is not False]
     plan = "" if about.get("type") == "enterprise" else "; it can be switched off on an Enterprise plan"
-    return [f"API access is on: {len(may)} members may make keys and tokens of their own ({_named(may)}){plan}"] if may else []
+    who = f"API access is on: {len(may)} members may make keys and tokens of their own ({_named(may)}){plan}"
+    return found + ([who] if may else [])
+
+
+def _excepted(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who has API access in an account that has not."""
+    if any("api_access_enabled" not in row for row in members):
+        return ["API access is off for the account; which members have it all the same is not shown here, the dashboard does"]
+    who = _named([row for row in members if row["api_access_enabled"] is True])
+    return [f"API access is off for the account, and on for {who}"] if who else []
 
 
 def _named(rows: Sequence[Mapping[str, Any]]) -> str:

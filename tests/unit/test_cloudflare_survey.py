@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +71,29 @@ def test_applications_and_members_are_told(cloudflare: FakeCloudflare) -> None:
     assert any("API access is on: 2 members" in sentence for sentence in issuer.survey())
 
 
+def test_what_is_not_shown_of_members_is_no_all_clear(cloudflare: FakeCloudflare) -> None:
+    """Cloudflare documents no such thing: where it is left out, some may have access although the account has not."""
+    issuer = issuer_of(cloudflare)
+    account = f"/accounts/{cloudflare.account_id}"
+    shown = cloudflare.ask("GET", f"{account}/members", headers=cloudflare.global_key.headers).body
+    cloudflare.account.settings["api_access_enabled"] = False
+    rows = [{key: value for key, value in row.items() if key != "api_access_enabled"} for row in shown["result"]]
+    body = json.dumps({**shown, "result": rows}).encode()
+    cloudflare.faults.plan("accounts.members.list", Garbled(body, 200, "application/json"))
+    (sentence,) = [sentence for sentence in issuer.survey() if "API access is off" in sentence]
+    assert "which members have it all the same is not shown" in sentence
+
+
+def test_whether_members_may_let_applications_in_is_told(cloudflare: FakeCloudflare) -> None:
+    """Of an account where that is on; one that does not say so says nothing."""
+    issuer = issuer_of(cloudflare)
+    assert any("public OAuth applications" in sentence for sentence in issuer.survey())
+    cloudflare.account.settings["oauth_app_access_enabled"] = False
+    assert not any("public OAuth applications" in sentence for sentence in issuer.survey())
+    del cloudflare.account.settings["oauth_app_access_enabled"]
+    assert not any("public OAuth applications" in sentence for sentence in issuer.survey())
+
+
 def test_what_may_not_be_looked_at_is_told_as_such(cloudflare: FakeCloudflare) -> None:
     """A missing permission is no silence; a passing fault is none either."""
     found = list(issuer_of(cloudflare, "DNS Read").survey())
@@ -83,6 +107,7 @@ def test_what_may_not_be_looked_at_is_told_as_such(cloudflare: FakeCloudflare) -
 
 def test_check_tells_it_once_for_each_issuer(cloudflare: FakeCloudflare) -> None:
     """Not for each credential; and not at all where nobody asked for it."""
+    cloudflare.account.settings["oauth_app_access_enabled"] = False
     world = World()
     world.add_backend()
     scope = {"template": "dns-edit", "zone": "example.com"}
