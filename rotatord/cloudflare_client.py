@@ -64,7 +64,7 @@ class CloudflareSettings(OutgoingSettings):
 class Family:
     """The tokens of one account, or of the user whose token is ours. A ref names its family: asked for among the others a
     living token would look gone. It does not name the user: ids are unique and a user sees nobody else's, so none of another
-    user's can be ended; but all of ours would look gone to another user, which the setting ``user`` keeps from being believed."""
+    user's can be ended. But all of ours look gone to another user, which the setting ``user`` keeps from being believed."""
 
     account: str | None = None
 
