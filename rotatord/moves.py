@@ -96,7 +96,8 @@ def plan(
     record: Record, reason: Reason, now: datetime, ids: Ids, actor: str, *, hard_deadline: datetime | None = None
 ) -> Record:
     """Open a rotation forward over the specification as it is now."""
-    assert record.rotation is None, "one open rotation per credential"
+    if record.rotation is not None:  # no assertion: PYTHONOPTIMIZE leaves those out
+        raise ValueError(f"{record.name} has an open rotation already")
     rotation = Rotation(
         id=ids.new("rot"),
         reason=reason,
@@ -116,8 +117,8 @@ def plan(
 
 def plan_repair(record: Record, now: datetime, ids: Ids, actor: str) -> Record:
     """Open a repair: publish, reload and verify the current version again."""
-    assert record.rotation is None, "one open rotation per credential"
-    assert record.current is not None, "a repair needs a current version"
+    if record.rotation is not None or record.current is None:
+        raise ValueError(f"{record.name}: a repair needs a current version, and no open rotation")
     rotation = Rotation(
         id=ids.new("rot"),
         reason=Reason.MANUAL,
