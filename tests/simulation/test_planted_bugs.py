@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from rotatord import moves
-from rotatord.gates import GATE, Gate
+from rotatord.gates import GATE, Check, Gate
 from rotatord.ledger import settle
 from rotatord.machine import Step
-from rotatord.model import Marker, Outcome, OwedVersion, Record, Slot, State, Version, Way
+from rotatord.model import Marker, Outcome, OwedVersion, Record, Slot, State, Verdict, Version, Way
 from rotatord.ops import Context, Done, Unit, ask, commit, open_rotation
 from rotatord.ops import with_rotation as changed
-from rotatord.ports import MintRequest, Query
+from rotatord.ports import Amendment, MintRequest, Query
 from rotatord.saga import STEPS
 from rotatord.steps.mint import mint
 from rotatord.steps.prove import prove
@@ -115,6 +115,30 @@ def _turns_back_while_suspending(sim: Simulator) -> None:
     sim.request("rollback", NAME, reason="changed our mind")
 
 
+def _nobody_is_declared(sim: Simulator) -> None:
+    """The consumers are taken out of the configuration, and go on with what they have."""
+
+    def forget(record: Record) -> Amendment:
+        return Amendment(record=replace(record, spec=replace(record.spec, consumers=())))
+
+    sim.journal.amend(NAME, forget)
+    sim.request("rotate", NAME)
+
+
+def _content_with_nobody(check: Check) -> Check:
+    """A question about consumers that is content where there are none."""
+
+    def look(ctx: Context, record: Record) -> Any:
+        found = yield from check.ask(ctx, record)
+        nobody = not open_rotation(record).plan.consumers
+        return [replace(item, verdict=Verdict.PASS) for item in found] if nobody else found
+
+    return Check(check.name, look)
+
+
+NOBODY_IS_ENOUGH = Gate(tuple(map(_content_with_nobody, GATE.verify)), tuple(map(_content_with_nobody, GATE.authorise)))
+
+
 def _resumes_at_once(ctx: Context, record: Record) -> Unit:
     """Goes back without waiting for a suspension that may still land."""
     suspension = open_rotation(record).suspension
@@ -150,6 +174,7 @@ BUGS = (
     Planted("home only restored", {"steps": {**STEPS, Step.PUBLISH: _restores_home_only}}, _turns_back),
     Planted("the gate is not asked twice", {"steps": {**STEPS, Step.AUTHORISE: _decides_alone}}, _relapses, ends=False),
     Planted("destinations are not read again", {}, _loses_a_destination, gate=GATE.without("destinations_hold")),
+    Planted("the gate passes with no consumers", {}, _nobody_is_declared, ends=False, gate=NOBODY_IS_ENOUGH),
     Planted(
         "no wait for a late suspension",
         {"steps": {**STEPS, Step.PROVE: _resumes_at_once}},
