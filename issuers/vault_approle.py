@@ -5,8 +5,8 @@ A secret-id is probed by a look-up of our own identity: a login would cost it a 
 
 A ref names mount, role, accessor and mint (``approle/app/ACCESSOR/ROTATION/GENERATION``), so that a version can be ended
 after the configuration named another role, and its login tokens after it is gone itself: Vault copies the metadata of a
-secret-id to them, and nothing else that would tell whose they are. An accessor alone, as ``adopt`` may give one, lies at
-the credential's role, and its login tokens can be told only while it lives.
+secret-id to them, and nothing else that would tell whose they are. An accessor alone, as people have it for ``adopt``, is
+one of the credential's role: ``whole_ref`` looks up the rest.
 """
 
 from __future__ import annotations
@@ -219,6 +219,12 @@ class VaultSecretIds(OwnVault):
         calls = self._vault.calls()
         roles = [self._settings.role] if self._settings.role else calls.keys(f"auth/{self._settings.mount}/role")
         return [live for role in roles for live in self._living(calls, Ref(self._settings.mount, role, ""))]
+
+    def whole_ref(self, ref: str, parameters: JsonMap) -> str:
+        """People have the accessor; whether the secret-id bears labels, which are part of its ref, only Vault knows."""
+        place = self._parsed(ref, parameters)
+        found = None if place.rotation else _lookup(self._vault.calls(), place)
+        return ref if found is None else _live(place, found).ref
 
     def end_sessions(self, ref: str, parameters: JsonMap) -> int:
         """Revoke the login tokens that were made with this secret-id."""

@@ -101,6 +101,9 @@ from rotatord.ports.issuer import (
     Sessions as Sessions,
 )
 from rotatord.ports.issuer import (
+    Shortens as Shortens,
+)
+from rotatord.ports.issuer import (
     Surveys as Surveys,
 )
 from rotatord.ports.issuer import (

@@ -265,3 +265,13 @@ class Remarks(Protocol):
     one. Sentences; read-only."""
 
     def remarks(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class Shortens(Protocol):
+    """Where people see less of a version than its whole ref, which ``adopt`` takes."""
+
+    def whole_ref(self, ref: str, parameters: JsonMap) -> str:
+        """The ref of the one version that is meant by it, as :meth:`Issuer.probe` tells it; the same where it is whole already,
+        or nothing live is meant. Read-only."""
+        ...

@@ -8,7 +8,7 @@ from typing import Any
 from rotatord import moves
 from rotatord.model import Asked, JsonMap, Notice, Record, Slot, Standing, Version
 from rotatord.ops import Context, Done, Op, Unit, ask, commit, fields_of, read
-from rotatord.ports import Accepted, Held, Issuer, LiveRef, PrincipalScope, Query
+from rotatord.ports import Accepted, Held, Issuer, LiveRef, PrincipalScope, Query, Shortens
 from rotatord.replacing import replace
 from rotatord.steps.inspect import behind, unknown_version
 from rotatord.steps.prove import parity, probe
@@ -30,7 +30,7 @@ def adopt(ctx: Context, record: Record, asked: Asked) -> Unit:
     if isinstance(found, str):
         return Done((yield from commit(record, ctx.event(record, "adopt", "failed", why=found, by=asked.actor))))
     version, ref = found
-    event = ctx.event(record, "adopt", "done", version, ref=asked.ref, by=asked.actor)
+    event = ctx.event(record, "adopt", "done", version, ref=version.ref, by=asked.actor)
     return Done((yield from commit(_taken_over(ctx, record, version, ref), event)))
 
 
@@ -55,24 +55,29 @@ def _identified(ctx: Context, record: Record, asked: Asked, held: Held) -> Gener
     fields = fields_of(held, issuer.traits.fields)
     if fields is None:
         return f"{spec.home.id} holds no value with the fields {', '.join(issuer.traits.fields)}"
-    if asked.ref:
-        query = Query(installation=ctx.installation, credential=record.name, ref=asked.ref, parameters=spec.parameters)
+    ref = asked.ref
+    if ref and isinstance(issuer, Shortens):
+        whole, given = issuer.whole_ref, asked.ref
+        ref = yield from ask(spec.issuer, issuer, "whole_ref", lambda: whole(given, spec.parameters))
+    if ref:
+        query = Query(installation=ctx.installation, credential=record.name, ref=ref, parameters=spec.parameters)
         live = yield from ask(spec.issuer, issuer, "find", lambda: issuer.find(query))
-        if not any(item.ref == asked.ref for item in live):
-            return f"the issuer knows no live version {asked.ref}"
-    version = unknown_version(ctx, record, ctx.fingerprinter.fingerprint(fields), asked.ref)
+        if not any(item.ref == ref for item in live):
+            return f"the issuer knows no live version {ref}"
+    version = unknown_version(ctx, record, ctx.fingerprinter.fingerprint(fields), ref)
     answer = yield from probe(ctx, version, fields, spec.scope, spec.parameters)
     if not isinstance(answer, Accepted):
         return "the issuer does not accept the value at home"
-    if asked.ref and answer.ref is not None and answer.ref != asked.ref:
-        return f"the value at home belongs to {answer.ref}, not to {asked.ref}"
+    if ref and answer.ref is not None and answer.ref != ref:
+        command = f"`adopt {record.name} --ref {answer.ref}`"
+        return f"the value at home belongs to {answer.ref}, not to {ref}: if that is meant, {command}"
     version = replace(
         version,
         generation=record.generation + 1,
         scope=_scope(spec.scope, answer, issuer, version),
         expires_at=answer.expires_at,
         accepted=True,
-        parameters=spec.parameters if asked.ref else None,  # with a ref it was found there, and only there can it be ended
+        parameters=spec.parameters if ref else None,  # with a ref it was found there, and only there can it be ended
     )
     return version, answer.ref
 

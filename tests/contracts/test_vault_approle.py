@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -206,6 +207,27 @@ def test_sessions_of_an_unlabelled_secret_id_are_left_alone(
         issuer.end_sessions(ref, request_.parameters)
     issuer.revoke(ref, None, request_.parameters)
     assert list(issuer.inventory()) == []
+
+
+def test_an_accessor_is_enough_to_name_one(corner: Corner, issuer: VaultSecretIds, request_: MintRequest) -> None:
+    """What a person has, of a secret-id of theirs and of one of ours, becomes what the probe of its value tells; what is whole,
+    or not there, stays what it is."""
+    made = corner.place.server.call("POST", f"auth/approle/role/{corner.role}/secret-id", {})["data"]
+    accessor, ours = made["secret_id_accessor"], issuer.mint(request_, None)
+    theirs = f"approle/{corner.role}/{accessor}"
+    gone = str(uuid.UUID(int=7))
+    for given, whole in (
+        (accessor, theirs),
+        (theirs, theirs),
+        (ours.ref.split("/")[2], ours.ref),
+        ("/".join(ours.ref.split("/")[:3]), ours.ref),
+        (ours.ref, ours.ref),
+        (gone, gone),
+    ):
+        assert issuer.whole_ref(given, request_.parameters) == whole
+    answer = probe(issuer, ours.fields, request_)
+    assert isinstance(answer, Accepted)
+    assert answer.ref == ours.ref
 
 
 def test_a_ref_is_ended_at_the_role_that_made_it(corner: Corner, issuer: VaultSecretIds, request_: MintRequest) -> None:

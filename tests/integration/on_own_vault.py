@@ -113,7 +113,7 @@ class Ours:
         """What a person does once: hand over what was made by hand, by ref, so that it ends when it is replaced."""
         for name, ref in (
             ("own-token", self.first_token),
-            ("own-login", f"approle/{self.name}-login/{self.first_secret_id}"),
+            ("own-login", self.first_secret_id),  # its accessor is what a person has
         ):
             daemon.until_row(name, lambda row: row["standing"] == "unmanaged", "be seen")
             assert daemon.ask("adopt", name, "--ref", ref).returncode == 0
