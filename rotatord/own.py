@@ -1,5 +1,6 @@
 """Which credentials are our own: those whose destination is the very place that a reference in the settings of an issuer or
-a backend leads to. Found from the configuration alone, pure; and what such a reference would lead to once a version is there.
+a backend leads to. Found from the configuration and the links between files; and what such a reference would lead to once a
+version is there.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Ownership:
         )
         self._by_name: dict[str, list[OwnReference]] = defaultdict(list)
         for each in self.references:
-            self._by_name[each.name].append(each)
+            for name in dict.fromkeys(references.places_of(each.name)):
+                self._by_name[name].append(each)
+        self._directories: dict[str, str] = {}  # by directory: where it really is; of very many files there are few
 
     def name_of(self, reference: JsonMap | str) -> str:
         """See :func:`references.name_of`."""
@@ -100,8 +103,19 @@ class Ownership:
         found = []
         for reference, key in leading:
             ours = {**reference, "backend": destination.backend} if "vault" in reference else reference
-            found += [(each, key) for each in self._by_name.get(self.name_of(ours), ())]
+            name = self.name_of(ours)
+            reading = self._by_name.get(name) or self._by_name.get(self._really(name)) or []
+            found += [(each, key) for each in reading]
         return found
+
+    def _really(self, name: str) -> str:
+        """The same without links on the way to its directory."""
+        directory, slash, file = name.removeprefix("file:").rpartition("/")
+        if not name.startswith("file:") or not slash:
+            return name
+        if directory not in self._directories:
+            self._directories[directory] = references.in_real_directory(f"{directory}/_").removesuffix("/_")
+        return f"file:{self._directories[directory]}/{file}"
 
     def marked(self, spec: Spec, known: Known) -> Spec:
         """The same; where it is our own, it says of what, and we ourselves are among its consumers: nobody can forget it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rotatord.model import JsonMap
 
 KINDS = ("file", "env", "vault")
 _EXTRA = {"file": frozenset({"key"}), "env": frozenset[str](), "vault": frozenset({"key", "backend"})}
+_MOST_LINKS = 40  # as the kernel follows
 _LARGEST = 1 << 20  # no secret that is read from a file is larger than a mebibyte
 
 _log = logging.getLogger(__name__)
@@ -91,6 +92,28 @@ def name_of(reference: JsonMap | str, base_dir: str, backend_of: Callable[[str |
     if "file" in reference:
         return f"file:{os.path.normpath(Path(base_dir, reference['file']).expanduser())}{key}"
     return f"vault:{backend_of(reference.get('backend'))}:{reference['vault'].strip('/')}{key}"
+
+
+def places_of(name: str) -> Iterator[str]:
+    """What :func:`name_of` gives, and for a file the same for each place that links lead to from there: whoever writes to one
+    of them writes what the reference reads. A link is read, and nothing behind it."""
+    kind, _, rest = name.partition(":")
+    yield name
+    if kind != "file":
+        return
+    path, mark, key = rest.partition("#")
+    for _ in range(_MOST_LINKS):
+        path = in_real_directory(path)
+        yield f"file:{path}{mark}{key}"
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115,PTH118,PTH120  pathlib folds no ".."
+        except OSError:
+            return  # it is no link
+
+
+def in_real_directory(path: str) -> str:
+    """The same file, in a directory that is reached over no link."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH118,PTH119,PTH120  likewise
 
 
 def _from_environment(name: str) -> str:

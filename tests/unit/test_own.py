@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,49 @@ def test_what_a_reference_leads_to_is_our_own(tmp_path: Path) -> None:
     spec = loaded(tmp_path, RAW, reference=f"{{file: '{tmp_path}/secrets/../secrets/token'}}", extra=TOKENS).specs["ours"]
     assert spec.own_of == ("backends.kv", "issuers.tokens")
     assert [consumer.type for consumer in spec.consumers] == [OURSELVES]
+
+
+@pytest.mark.parametrize("reference", ["link", "far", "dir/token", "up/../dir/token"])
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("written", ["secrets/token", "dir/token"])
+def test_a_link_to_it_is_our_own(tmp_path: Path, reference: str, there: bool, written: str) -> None:
+    """A link to the file, a link to that, a directory that is one, on either side; and before there is anything behind it. Else
+    its replacement would end what we speak with."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "up").mkdir()
+    (tmp_path / "link").symlink_to("secrets/token")
+    (tmp_path / "far").symlink_to(tmp_path / "up" / ".." / "link")
+    (tmp_path / "dir").symlink_to(tmp_path / "secrets")
+    if there:
+        (tmp_path / "secrets" / "token").write_text("x")
+    place = RAW.replace("secrets/token", written)
+    spec = loaded(tmp_path, place, reference=f"{{file: {reference}}}", extra=TOKENS).specs["ours"]
+    assert spec.own_of == ("backends.kv", "issuers.tokens")
+
+
+def test_a_link_into_a_mounted_secret_is_our_own(tmp_path: Path) -> None:
+    """The kubelet changes what its own links lead to at each update: the place before them is what counts."""
+    data = tmp_path / "mounted" / "..2026"
+    data.mkdir(parents=True)
+    (data / "token").write_text("x")
+    (tmp_path / "mounted" / "..data").symlink_to("..2026")
+    (tmp_path / "mounted" / "token").symlink_to("..data/token")
+    (tmp_path / "link").symlink_to("mounted/token")
+    text = "issuers: {tokens: {type: vault_token, address: 'https://vault:8200', auth: {token: {file: link}}}}\n"
+    text += "backends: {cluster: {type: kubernetes, namespace: ops}}\ncredentials:\n  - name: ours\n    issuer: tokens\n"
+    text += TOKENS + "    policy: {max_age: 30d}\n    parameters: {role: own}\n    destinations:\n"
+    text += f"      - {{backend: cluster, name: own, keys: {{token: token}}, mounted_at: {tmp_path}/mounted}}\n"
+    (tmp_path / "rotatord.yaml").write_text(text)
+    assert load(tmp_path / "rotatord.yaml").specs["ours"].own_of == ("issuers.tokens",)
+
+
+def test_a_ring_of_links_leads_nowhere() -> None:
+    """And ends."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "a").symlink_to("b")
+        Path(directory, "b").symlink_to("a")
+        assert len(list(references.places_of(f"file:{directory}/a#k"))) < 50
+    assert list(references.places_of("env:A")) == ["env:A"]
 
 
 def test_a_secret_that_is_mounted_in_our_own_pod_is_our_own(tmp_path: Path) -> None:
