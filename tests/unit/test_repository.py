@@ -24,6 +24,7 @@ CLOCK_READS = {
     *(f"time.{name}" for name in ("process_time", "perf_counter_ns", "clock_gettime_ns", "localtime", "gmtime")),
     *("os.urandom", "os.getrandom", "asyncio.sleep", "threading.Timer"),
 }
+DYNAMIC_IMPORTS = {"importlib.import_module", "__import__"}
 UNSAYING_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "sync", "data"}
 THEIR_WORDS = {("rotatord/vault_client.py", "data"), ("rotatord/vault_login.py", "data")}  # as Vault's answers call it
 SDKS = {"hvac", "boto3", "botocore", "cloudflare", "kubernetes", "requests"}
@@ -52,16 +53,44 @@ def words_of(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
-def clock_reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Lines that read a clock, sleep or make randomness."""
+def spelled(node: ast.expr, aliases: dict[str, str]) -> str:
+    """``datetime.now`` for whatever leads there: ``datetime.datetime.now``, ``dt.now``, ``now`` imported by itself."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.insert(0, node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id not in aliases:
+        return ""
+    return ".".join([*aliases[node.id].split("."), *names][-2:])
+
+
+def imported(tree: ast.AST) -> dict[str, str]:
+    """What each imported name stands for."""
+    names: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if (said := f"{node.value.id}.{node.attr}") in CLOCK_READS:
-                yield node.lineno, said
+        if isinstance(node, ast.Import):
+            whole = {alias.asname: alias.name for alias in node.names if alias.asname}
+            names.update(
+                whole | {name: name for alias in node.names if not alias.asname for name in [alias.name.split(".")[0]]}
+            )
+        elif isinstance(node, ast.ImportFrom):
+            names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+    return names
+
+
+def clock_reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines that read a clock, sleep or make randomness, by whatever name."""
+    aliases = imported(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and (said := spelled(node, aliases)) in CLOCK_READS:
+            yield node.lineno, said
         elif isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name in RANDOM_MODULES)
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] in RANDOM_MODULES)
         elif isinstance(node, ast.ImportFrom) and node.module in {*RANDOM_MODULES, "time"}:
             yield node.lineno, f"from {node.module}"
+        elif isinstance(node, ast.Call) and spelled(node.func, {**aliases, "__import__": "__import__"}) in DYNAMIC_IMPORTS:
+            named = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            yield from ((node.lineno, str(name)) for name in named if str(name) in {*RANDOM_MODULES, "time"})
 
 
 def early_imports(tree: ast.Module) -> Iterator[str]:
@@ -100,10 +129,37 @@ def test_only_the_clock_reads_time_and_randomness() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("text", ["import random", "from time import sleep", "x = time.time()", "x = datetime.now(UTC)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import random",
+        "import random as chance",
+        "from random import choice",
+        "from uuid import uuid4 as new",
+        "from time import sleep",
+        "import time\nx = time.time()",
+        "import time as t\nx = t.monotonic()",
+        "from datetime import datetime\nx = datetime.now(UTC)",
+        "from datetime import datetime as dt\nx = dt.utcnow()",
+        "import datetime\nx = datetime.datetime.now()",
+        "import datetime\nx = datetime.date.today()",
+        "from os import urandom\nx = urandom(9)",
+        "import os.path\nread = os.urandom",
+        "from threading import Timer\nTimer(1, print)",
+        "import threading\nthreading.Timer(1, print)",
+        "import importlib\nimportlib.import_module('random')",
+        "__import__('time').time()",
+    ],
+)
 def test_a_clock_read_is_seen(text: str) -> None:
     """The check above can fail."""
     assert list(clock_reads(ast.parse(text)))
+
+
+@pytest.mark.parametrize("text", ["record.time", "event.now()", "clock.monotonic()", "import datetime\nx = datetime.datetime"])
+def test_what_reads_no_clock_is_left_alone(text: str) -> None:
+    """Names that only look like it are nobody's concern."""
+    assert not list(clock_reads(ast.parse(text)))
 
 
 def test_names_say_something() -> None:
