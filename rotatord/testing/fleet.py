@@ -16,6 +16,7 @@ from rotatord.commands import parse
 from rotatord.errors import JournalUnavailable, OutsideError, Refused
 from rotatord.gates import GATE, Gate
 from rotatord.model import Event, JsonMap, Record, Spec, Standing, State, Way
+from rotatord.moves import compromised
 from rotatord.ops import Call
 from rotatord.ports import Amendment, Lease
 from rotatord.testing.fates import Draws, Fate, Fates
@@ -278,13 +279,15 @@ class Fleet:
         return [record.name for record in self.journal.records() if not (self.quiet(record) or halted(record))]
 
     def quiet(self, record: Record) -> bool:
-        """No open rotation, nothing owed, nothing asked, looked at, and nobody at work on it."""
+        """No open rotation, nothing owed, nothing asked, looked at, nobody at work on it, and no leak that is yet to be
+        replaced once its backoff is over."""
         return (
             record.rotation is None
             and not record.ledger
             and record.standing is not Standing.NEW
             and record.asked is None
             and principals.stale(record) is None
+            and (compromised(record, record.current) is None or bool(record.held_for_person))
             and (record.due_at is None or record.due_at > self.world.clock.outside())
         )
 

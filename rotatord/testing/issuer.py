@@ -98,6 +98,7 @@ class FakeIssuer(Fake):
         self.grants: Callable[[JsonMap], JsonMap] = dict
         self.foreign_vantage = False
         self.lists_twice = False  # as where something changes between two pages
+        self.flickers: Callable[[], bool] = lambda: False  # whether a page has, or lacks, what is new or just gone
         self.judge: Judge = lambda _act, _ref: None
         self.forgiven: Callable[[str], bool] = lambda _ref: False  # a refused use of this version is nobody's violation
         self.versions: dict[str, FakeVersion] = {}
@@ -298,9 +299,11 @@ class FakeIssuer(Fake):
         return {key: version.scope[key] for key in seen}
 
     def _listed(self, version: FakeVersion, now: datetime) -> bool:
-        if version.expired(now) or now < version.created_at + self.traits.listing_delay:
+        if version.expired(now):
             return False
-        return version.ended_at is None or now < version.ended_at + self.removal_delay
+        if now < version.created_at + self.traits.listing_delay:
+            return self.flickers()
+        return version.ended_at is None or (now < version.ended_at + self.removal_delay and not self.flickers())
 
     def _matches(self, version: FakeVersion, query: Query, now: datetime) -> bool:
         if not self._listed(version, now):

@@ -289,11 +289,16 @@ def _more(seed: int) -> bool:
     return seed % 10 in {1, 2, 5, 8, 9}
 
 
-def _neighbours(world: World, specs: list[Spec], rng: random.Random) -> None:
-    """Versions of other installations at our issuers; and issuers that list some things twice."""
+def _neighbours(world: World, specs: list[Spec], rng: random.Random, seed: int) -> None:
+    """Versions of other installations at our issuers; and issuers that list some things twice, or still what has ended, or
+    in one page what the next one lacks."""
     for spec in specs:
         issuer = world.issuers[spec.issuer]
         issuer.lists_twice = rng.random() < 0.3
+        pages = random.Random(f"{seed}/pages/{spec.name}")
+        issuer.removal_delay = pages.choice([0, 0, 2, 8]) * SECOND
+        if pages.random() < 0.5:
+            issuer.flickers = lambda pages=pages: pages.random() < 0.5
         if issuer.traits.labels and issuer.traits.value_origin == "issuer":
             request = MintRequest(
                 installation="another",
@@ -379,7 +384,7 @@ def play(seed: int, left_out: frozenset[str] = frozenset(), **broken: Any) -> Ru
     world, specs = build(seed, names)
     planned = plan(seed)
     if _more(seed):
-        _neighbours(world, specs, random.Random(f"{seed}/neighbours"))
+        _neighbours(world, specs, random.Random(f"{seed}/neighbours"), seed)
     fates = Fates(mixed(seed, 99), CREDENTIALS, left_out, planned.ends, planned.points)
     fleet = Fleet(world, fates, seed=seed, **broken)
     run = Run(seed, fleet, specs)

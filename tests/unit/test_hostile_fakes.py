@@ -95,6 +95,25 @@ def test_a_version_is_listed_late(world: World) -> None:
     assert [live.ref for live in issuer.find(QUERY)] == [minted.ref]
 
 
+def test_a_page_may_lack_what_is_new_and_have_what_is_gone(world: World) -> None:
+    """A list that is read while it changes shows a version and then not, until its delay has passed; never one that lived
+    before."""
+    issuer = world.issuers["issuer"]
+    issuer.removal_delay = timedelta(seconds=10)
+    turns = iter([True, False] * 20)
+    issuer.flickers = lambda: next(turns)
+    old = issuer.mint(REQUEST, None).ref
+    assert [len(issuer.find(QUERY)) for _ in range(4)] == [1, 0, 1, 0]
+    world.run(11)
+    new = issuer.mint(replace(REQUEST, rotation="rot_2", generation=2), None).ref
+    assert [[item.ref for item in issuer.find(QUERY)] for _ in range(3)] == [[old, new], [old], [old, new]]
+    world.run(11)
+    issuer.end(new)
+    assert [len(issuer.find(QUERY)) for _ in range(4)] == [2, 1, 2, 1]
+    world.run(11)
+    assert [item.ref for item in issuer.find(QUERY)] == [old]
+
+
 def test_an_expired_version_is_gone_without_being_revoked(world: World) -> None:
     """At its expiry a version is refused, unlisted, and not live."""
     issuer = world.issuers["issuer"]
