@@ -38,6 +38,16 @@ def kept() -> list[Kept]:
     return [Kept(each["seed"], tuple(each["without"]), each["found"]) for each in json.loads(KEPT.read_text())]
 
 
+def keep(found: Kept, path: Path = KEPT) -> bool:
+    """Run it always, from now on; whether it was new. One entry a line, as a person would add it."""
+    entries = json.loads(path.read_text())
+    if any(each["seed"] == found.seed for each in entries):
+        return False
+    entries.append({"seed": found.seed, "without": list(found.without), "found": found.found})
+    path.write_text("[\n" + ",\n".join(f"  {json.dumps(each, ensure_ascii=False)}" for each in entries) + "\n]\n")
+    return True
+
+
 @dataclass(slots=True)
 class Found:
     """What so many seeds came to."""

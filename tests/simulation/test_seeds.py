@@ -5,11 +5,13 @@ ROTATORD_SEEDS, ROTATORD_FIRST_SEED and ROTATORD_SEED_SECONDS say which seeds, a
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
-from tests.simulation.many import Found, Kept, kept, run_many
+from tests.simulation.many import KEPT, Found, Kept, keep, kept, run_many
 from tests.simulation.seeds import play
 from tests.simulation.shrink import shrunk
 
@@ -40,6 +42,8 @@ def _told(found: Found) -> str:
         left_out, remaining = shrunk(seed, problems)
         without = "".join(f" --without '{each}'" for each in sorted(left_out))
         lines += [f"seed {seed}: {remaining[0][:800]}", f"  alone: python -m tests.simulation.replay {seed}{without}"]
+        if keep(Kept(seed, tuple(sorted(left_out)), remaining[0][:200])):
+            lines.append(f"  it is kept in {KEPT.name}: say there what it found, and commit it with what mends it")
     return "\n".join(lines)
 
 
@@ -47,6 +51,17 @@ def _told(found: Found) -> str:
 def test_what_a_seed_once_found(regression: Kept) -> None:
     """Seeds that found something are always run, with what was left out of them."""
     assert play(regression.seed, frozenset(regression.without)).problems == []
+
+
+def test_what_was_found_is_kept(tmp_path: Path) -> None:
+    """A failing seed is written down beside the others, once, and nothing else of that file changes."""
+    path = tmp_path / "regressions.json"
+    path.write_text(KEPT.read_text())
+    entry = Kept(123456789, ("cred-1", "cred-0#7"), 'cred-2: "two" live versions')
+    assert keep(entry, path)
+    assert not keep(entry, path)
+    assert path.read_text().startswith(KEPT.read_text().rstrip("]\n"))
+    assert json.loads(path.read_text())[-1] == {"seed": entry.seed, "without": list(entry.without), "found": entry.found}
 
 
 def test_what_is_left_out_does_not_happen() -> None:
