@@ -21,7 +21,7 @@ from rotatord.model import JsonMap
 AGAIN_AFTER = timedelta(seconds=30)  # what is missing is not asked for more often than that
 _HEX = frozenset("0123456789abcdef")
 _SHOWN = 3
-_LEVEL_WORDS = {"zone": "Zone", "account": "Account", "user": "User", "r2": "R2"}
+_LEVEL_WORDS = {"zone": "Zone", "account": "Account", "user": "User", "r2": "R2", "worker": "Worker"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,8 @@ class Catalogue:
             jurisdiction, _, bucket = rest.rpartition("/")
             place = f"{self._account_id(calls, '')}_{jurisdiction or 'default'}_{bucket}"
             return Resource("r2", f"{LEVELS['r2']}.{place}")
+        if kind == "worker":
+            return Resource("worker", f"{LEVELS['worker']}.{self._worker(calls, rest)}", f"{LEVELS['account']}.{self._account}")
         if kind == "zone" and rest != "*":
             return Resource("zone", f"{LEVELS['zone']}.{self._zone(calls, rest)}")
         every = f"{LEVELS['zone']}.*"
@@ -206,6 +208,23 @@ class Catalogue:
         zones: dict[str, str] = self._remembered(f"zone {name}", look, missing=missing)
         return zones
 
+    def _worker(self, calls: Calls, name: str) -> str:
+        """The tag of a Worker, which stays the same for as long as it is not deleted."""
+        if self._family.account is None:
+            raise NotFound(f"worker/{name}: only tokens of an account can be limited to single Workers")
+        if _is_id(name):
+            return name
+        path = f"/accounts/{self._family.account}/workers/scripts"
+
+        def look() -> dict[str, str]:
+            return {row["id"]: str(row["tag"]) for row in calls.single(path) if row.get("tag")}
+
+        for missing in (False, True):
+            tags: dict[str, str] = self._remembered("workers", look, missing=missing)
+            if name in tags:
+                return tags[name]
+        raise NotFound(f"Cloudflare has no Worker {name!r} in {self._family}: upload it first{_nearest(name, [*tags])}")
+
     def _of_account(self) -> tuple[tuple[str, str], ...]:
         return (("account.id", self._account),) if self._account else ()
 
@@ -236,20 +255,17 @@ class Catalogue:
         return str(self._remembered("user", lambda: calls.get("/user")["id"]))
 
     def _shown(self, resources: Mapping[str, Any]) -> list[str]:
-        """Resources in words; zones by name where one was asked for by it."""
+        """Resources in words; zones and Workers by name where one was asked for by it."""
         with self._lock:
-            zones = {
-                zone: key.removeprefix("zone ")
-                for key, seen in self._seen.items()
-                if key.startswith("zone ")
-                for zone in seen.value
-            }
+            seen = dict(self._seen)
+        names = {zone: key.removeprefix("zone ") for key in seen if key.startswith("zone ") for zone in seen[key].value}
+        names |= {tag: name for name, tag in (seen["workers"].value if "workers" in seen else {}).items()}
         found = []
         for key, value in resources.items():
             if isinstance(value, Mapping):
-                found += [f"account/{key.rpartition('.')[2]}/{_plain(inner, zones)}" for inner in value]
+                found += [_below(key.rpartition(".")[2], _plain(inner, names)) for inner in value]
             else:
-                found.append(_plain(key, zones))
+                found.append(_plain(key, names))
         return found
 
     def _remembered(self, key: str, look: Callable[[], Any], *, missing: bool = False) -> Any:
@@ -318,7 +334,12 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(folded[name] for name in close)}?" if close else ""
 
 
-def _plain(key: str, zones: Mapping[str, str]) -> str:
+def _below(account: str, word: str) -> str:
+    """A resource that stands below its account, in words; Workers are those of the configured one."""
+    return word if word.startswith("worker/") else f"account/{account}/{word}"
+
+
+def _plain(key: str, names: Mapping[str, str]) -> str:
     """One resource in words."""
     for level, prefix in sorted(LEVELS.items(), key=lambda item: -len(item[1])):
         if key.startswith(f"{prefix}."):
@@ -326,5 +347,5 @@ def _plain(key: str, zones: Mapping[str, str]) -> str:
             if level == "r2":
                 parts = name.split("_", 2)
                 return f"r2/{'/'.join(parts[2:] if parts[1:2] == ['default'] else parts[1:])}"
-            return f"{level}/{zones.get(name, name)}"
+            return f"{level}/{names.get(name, name)}"
     return key

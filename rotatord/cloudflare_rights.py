@@ -19,7 +19,7 @@ def rights_of(family: Family, scope: JsonMap, *, survey: bool = False) -> list[C
         found.append(CloudflareRight("Account.Account Settings:Read", place, why="to tell who else may act there"))
     for grant in grants_of(scope) if scope else ():
         for resource in grant.resources:
-            found += _to_look_up(resource)
+            found += _to_look_up(resource, place)
             if family.account is not None and resource.startswith("zone/") and resource != "zone/*" and grant.effect == "allow":
                 found += [
                     CloudflareRight(word, resource, why="to hand on: of a single zone only what one holds oneself")
@@ -29,13 +29,15 @@ def rights_of(family: Family, scope: JsonMap, *, survey: bool = False) -> list[C
     return list(dict.fromkeys(found))
 
 
-def _to_look_up(resource: str) -> list[CloudflareRight]:
+def _to_look_up(resource: str, place: str) -> list[CloudflareRight]:
     kind, _, name = resource.partition("/")
     if kind == "user":
         return [CloudflareRight("User.User Details:Read", "user", why="to find the user's id")]
     named = name.removesuffix("/zone/*")
     if not named or named == "*" or (len(named) == 32 and set(named) <= _HEX):
         return []
+    if kind == "worker":
+        return [CloudflareRight("Account.Workers Scripts:Read", place, why="to find the Worker's tag")]
     if kind == "zone":
         return [CloudflareRight("Zone.Zone:Read", resource, why="to find the zone's id")]
     if kind == "account":

@@ -1,7 +1,8 @@
 """What a token at Cloudflare may do, in the words of people: the form of a scope, and all that needs no look at Cloudflare.
 
 A permission is written as the dashboard shows it (``Zone.DNS:Edit``) or as the API names it (``DNS Write``); a resource as
-``zone/example.com``, ``account/NAME``, ``r2/BUCKET``, by name or id. :mod:`rotatord.cloudflare_catalogue` finds their ids.
+``zone/example.com``, ``account/NAME``, ``r2/BUCKET``, ``worker/NAME``, by name or id, which
+:mod:`rotatord.cloudflare_catalogue` finds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from rotatord.cloudflare_templates import TEMPLATES, filled
+from rotatord.cloudflare_templates import PLACES, TEMPLATES, filled
 from rotatord.mistakes import nearest, sentences
 from rotatord.model import JsonMap
 
@@ -24,14 +25,16 @@ LEVELS = {
     "account": "com.cloudflare.api.account",
     "user": "com.cloudflare.api.user",
     "r2": "com.cloudflare.edge.r2.bucket",
+    "worker": "com.cloudflare.edge.worker.script",
 }
 JURISDICTIONS = ("default", "eu", "fedramp")
 _ID = re.compile(r"[0-9a-f]{32}")
 _PERMISSION = re.compile(
-    r"(?:(?P<level>zone|account|user|r2)\.)?(?P<product>[^.:][^:]*(?:: [^:]+)*?)(?::\s*(?P<action>\w[\w ]*))?", re.IGNORECASE
+    r"(?:(?P<level>zone|account|user|r2|worker)\.)?(?P<product>[^.:][^:]*(?:: [^:]+)*?)(?::\s*(?P<action>\w[\w ]*))?",
+    re.IGNORECASE,
 )
 _RESOURCE = re.compile(
-    r"zone/(?:\*|[^/*\s]+)|account/[^/*]+/zone/\*|account/(?:\*|[^/*]+)|account|user|r2/(?:(?:default|eu|fedramp)/)?[a-z0-9][a-z0-9-]{1,62}"
+    r"(?:zone/(?:\*|[^/*\s]+)|worker/[^/*\s]+)|account/[^/*]+/zone/\*|account/(?:\*|[^/*]+)|account|user|r2/(?:(?:default|eu|fedramp)/)?[a-z0-9][a-z0-9-]{1,62}"
 )
 _ADDRESSES = ("request_ip", "request.ip")  # the two spellings of one thing
 _ACTIONS = {"edit": "Write", "write": "Write"}
@@ -39,7 +42,7 @@ _ACTIONS = {"edit": "Write", "write": "Write"}
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One permission as it was written. ``level``: zone, account, user, r2, or "" where it was not said."""
+    """One permission as it was written. ``level``: zone, account, user, r2, worker, or "" where it was not said."""
 
     word: str
     level: str
@@ -78,7 +81,8 @@ class Grant:
 def _word_of_resource(word: str) -> str:
     if not _RESOURCE.fullmatch(word):
         raise ValueError(
-            f"{word!r} should be zone/NAME, zone/*, account, account/NAME, account/NAME/zone/*, user, r2/BUCKET or r2/eu/BUCKET"
+            f"{word!r} should be zone/NAME, zone/*, account, account/NAME, account/NAME/zone/*, user, worker/NAME, "
+            "r2/BUCKET or r2/eu/BUCKET"
         )
     return word
 
@@ -128,6 +132,7 @@ class Scope(BaseModel):
     zone: Word | None = None  # of the template
     account: Word | None = None
     bucket: Word | None = None
+    worker: Word | None = None
     ip_allow: list[Cidr] = []
     ip_deny: list[Cidr] = []
     not_before: Annotated[str, AfterValidator(_moment)] | None = None
@@ -139,7 +144,7 @@ class Scope(BaseModel):
         ways = [bool(self.permissions), bool(self.allow), self.template is not None]
         if sum(ways) != 1:
             raise ValueError("should have one of: permissions with resources, allow, or template")
-        given = {name for name in ("zone", "account", "bucket") if getattr(self, name) is not None}
+        given = {name for name in PLACES if getattr(self, name) is not None}
         if self.template is None:
             if given:
                 raise ValueError(f"{min(given)} belongs to a template; put zone/NAME and the like under resources")
@@ -159,7 +164,7 @@ class Scope(BaseModel):
 
     def given(self) -> dict[str, str]:
         """What the template is filled with."""
-        values = {"zone": self.zone, "account": self.account, "bucket": self.bucket}
+        values = {name: getattr(self, name) for name in PLACES}
         return {name: value for name, value in values.items() if value is not None}
 
 

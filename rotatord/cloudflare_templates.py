@@ -17,7 +17,8 @@ class Template:
     takes: tuple[str, ...] = ()
 
 
-ZONE, ACCOUNT, BUCKET = "zone/{zone}", "account/{account}", "r2/{bucket}"
+ZONE, ACCOUNT, BUCKET, WORKER = "zone/{zone}", "account/{account}", "r2/{bucket}", "worker/{worker}"
+PLACES = {"zone": ZONE, "account": ACCOUNT, "bucket": BUCKET, "worker": WORKER}
 TEMPLATES: dict[str, Template] = {
     "dns-edit": Template("edit the DNS records of one zone", (("Zone.DNS:Edit", ZONE),), ("zone",)),
     "dns-read": Template("read the DNS records of one zone", (("Zone.DNS:Read", ZONE),), ("zone",)),
@@ -43,9 +44,15 @@ TEMPLATES: dict[str, Template] = {
         ("account",),
     ),
     "worker-deploy": Template(
-        "upload Workers of one account (Cloudflare has no permission for just one), and set routes of a zone if one is given",
+        "upload all Workers of one account, new ones too, and set routes of a zone if one is given",
         (("Account.Workers Scripts:Edit", ACCOUNT), ("Zone.Workers Routes:Edit", ZONE)),
         ("account",),
+        ("zone",),
+    ),
+    "worker-deploy-one": Template(
+        "upload one Worker that is there already, and set routes of a zone if one is given; for tokens of an account",
+        (("Worker.Individual Workers:Editor", WORKER), ("Zone.Workers Routes:Edit", ZONE)),
+        ("worker",),
         ("zone",),
     ),
     "worker-logs": Template(
@@ -71,8 +78,7 @@ TEMPLATES: dict[str, Template] = {
 
 def filled(name: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
     """The grants of a template for what was given."""
-    places = {"zone": ZONE, "account": ACCOUNT, "bucket": BUCKET}
-    wanted = {place: place.format(**{key: given[key]}) for key, place in places.items() if key in given}
+    wanted = {place: place.format(**{key: given[key]}) for key, place in PLACES.items() if key in given}
     return [(word, wanted[place]) for word, place in TEMPLATES[name].grants if place in wanted]
 
 
@@ -81,7 +87,7 @@ def table() -> str:
     rows = []
     for name, template in sorted(TEMPLATES.items()):
         given = ", ".join([*(f"`{key}`" for key in template.needs), *(f"`{key}`?" for key in template.takes)])
-        shown = {key: key.upper() for key in ("zone", "account", "bucket")}
+        shown = {key: key.upper() for key in PLACES}
         grants = "; ".join(f"`{word}` on `{place.format(**shown)}`" for word, place in template.grants)
         rows.append(f"| `{name}` | {template.does} | {given} | {grants} |")
     return "\n".join(["| template | for those who | given | grants |", "|---|---|---|---|", *rows])

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from rotatord.testing.clock import VirtualClock
-from rotatord.testing.cloudflare import FakeCloudflare, Habits, named
+from rotatord.testing.cloudflare import FakeCloudflare, Habits, Held, named
+from rotatord.testing.cloudflare.catalogue import WORKERS
 
 RECORD = {"type": "A", "name": "www", "content": "192.0.2.1"}
 PURGE = {"purge_everything": True}
@@ -284,3 +285,32 @@ def test_the_audit_log_names_credentials(fake: FakeCloudflare) -> None:
     assert fake.ask("GET", log, token=token, query={**days, "limit": 1, "direction": "asc", "cursor": after}).result == [newest]
     assert fake.ask("GET", log, token=token, query={"since": "2026-01-01"}).codes == [1004]
     assert fake.ask("GET", log, token=token, query={**days, "actor": "me"}).codes == [1004]
+
+
+def test_a_token_may_be_for_one_worker(fake: FakeCloudflare) -> None:
+    """That it can upload, whatever else the account has; not end it, and make no other."""
+    tag, put = fake.add_worker("edge"), {"headers": {"content-type": "application/javascript"}, "body": "export default {}"}
+    scripts = path(fake, "/accounts/{account}/workers/scripts")
+    editor, admin = fake.token("Individual Workers Editor"), fake.token("Individual Workers Admin")
+    fake.add_worker("other")
+    assert fake.ask("PUT", f"{scripts}/edge", token=editor, **put).result["tag"] == tag  # type: ignore[arg-type]
+    for name in ("other", "none"):
+        assert fake.ask("PUT", f"{scripts}/{name}", token=editor, **put).status == 403  # type: ignore[arg-type]
+    assert [fake.ask("DELETE", f"{scripts}/edge", token=token).status for token in (editor, admin)] == [403, 200]
+
+
+def test_single_workers_are_named_by_their_tag_below_their_account(fake: FakeCloudflare) -> None:
+    """And by tokens of accounts only."""
+    tag, group = fake.add_worker("edge"), {"id": named("Individual Workers Editor", groups=WORKERS).id}
+    account, worker = f"com.cloudflare.api.account.{fake.account_id}", "com.cloudflare.edge.worker.script"
+    minter, users = fake.parent_token(), fake.parent_token(owner="user")
+
+    def made(resources: Any, token: Held, base: str) -> list[int]:
+        policy = {"effect": "allow", "permission_groups": [group], "resources": resources}
+        return fake.ask("POST", base, token=token, body={"name": "edge", "policies": [policy]}).codes
+
+    ours, theirs = path(fake, "/accounts/{account}/tokens"), "/user/tokens"
+    assert made({account: {f"{worker}.{tag}": "*"}}, minter, ours) == []
+    wrong = [{f"{worker}.{tag}": "*"}, {account: {f"{worker}.*": "*"}}, {account: {f"{worker}.edge": "*"}}, {account: "*"}]
+    assert [made(resources, minter, ours) for resources in wrong] == [[1001]] * len(wrong)
+    assert made({account: {f"{worker}.{tag}": "*"}}, users, theirs) == [1001]

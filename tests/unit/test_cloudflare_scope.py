@@ -19,6 +19,7 @@ from rotatord.model import JsonMap
 from rotatord.ports import Accepted, MintRequest, Query, Surroundings
 from rotatord.rights import CloudflareRight
 from rotatord.testing.cloudflare import FakeCloudflare, Group, Habits, RunningClock, Said, named
+from rotatord.testing.cloudflare.catalogue import WORKERS
 
 DNS: JsonMap = {"permissions": ["Zone.DNS:Edit"], "resources": ["zone/example.com"]}
 ZONE, ACCOUNT, BUCKET = "com.cloudflare.api.account.zone", "com.cloudflare.api.account", "com.cloudflare.edge.r2.bucket"
@@ -141,8 +142,9 @@ def test_a_scope_becomes_policies_of_ids(cloudflare: FakeCloudflare) -> None:
 def test_every_template_can_be_minted(name: str, cloudflare: FakeCloudflare) -> None:
     """With what it needs, and with all that it takes; what the token may do is seen to be just that."""
     cloudflare.add_bucket("media")
-    issuer = issuer_of(cloudflare)
-    values = {"zone": "example.com", "account": "Example Ltd", "bucket": "media"}
+    cloudflare.add_worker("edge")
+    issuer = issuer_of(cloudflare, "account", "Zone Read", "Account Settings Read", "Workers Scripts Read")
+    values = {"zone": "example.com", "account": "Example Ltd", "bucket": "media", "worker": "edge"}
     for given in (TEMPLATES[name].needs, (*TEMPLATES[name].needs, *TEMPLATES[name].takes)):
         scope = {"template": name, **{key: values[key] for key in given}}
         assert list(issuer.check(scope, {})) == []
@@ -419,3 +421,45 @@ def test_a_code_that_nobody_knows_is_told_as_it_is(cloudflare: FakeCloudflare) -
     cloudflare.faults.plan("accounts.tokens.create", Refuse(Said(400, 4711, "the moon is in the wrong phase")))
     with pytest.raises(Invalid, match="4711 the moon is in the wrong phase"):
         issuer.mint(request(DNS), None)
+
+
+# --- single Workers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_for_one_worker_is_made_proven_and_read_back(cloudflare: FakeCloudflare) -> None:
+    """By the Worker's name; it stands below its account, by its tag."""
+    tag = cloudflare.add_worker("edge")
+    issuer = issuer_of(cloudflare, "account", "Zone Read", "Workers Scripts Read")
+    scope: JsonMap = {"template": "worker-deploy-one", "worker": "edge"}
+    assert list(issuer.check(scope, {})) == list(issuer.preflight(scope, {})) == []
+    (policy,) = sent(issuer, scope)["policies"]
+    key = "com.cloudflare.edge.worker.script"
+    assert policy["resources"] == {f"{ACCOUNT}.{cloudflare.account_id}": {f"{key}.{tag}": "*"}}
+    assert policy["permission_groups"] == [{"id": named("Individual Workers Editor", groups=WORKERS).id}]
+    made = issuer.mint(request(scope), None)
+    cloudflare.settle()
+    seen = issuer.probe(made.fields, {"scope": scope})
+    assert isinstance(seen, Accepted)
+    assert seen.scope == scope
+    other = issuer.probe(made.fields, {"scope": DNS})
+    assert isinstance(other, Accepted)
+    assert other.scope == {"permissions": ["Worker.Individual Workers Editor"], "resources": ["worker/edge"]}
+    again = {"permissions": ["Worker.Individual Workers Editor"], "resources": [f"worker/{tag}"]}
+    assert sent(issuer, again)["policies"] == [policy]
+
+
+def test_a_worker_that_is_not_there_is_refused(cloudflare: FakeCloudflare) -> None:
+    """Before anything is made; one that was uploaded meanwhile is found; and a user's token cannot be limited to one."""
+    issuer = issuer_of(cloudflare, "account", "Zone Read", "Workers Scripts Read")
+    scope: JsonMap = {"permissions": ["Individual Workers Editor"], "resources": ["worker/edge"]}
+    cloudflare.add_worker("egde")
+    assert "no Worker 'edge'" in (sentence := "; ".join(issuer.preflight(scope, {})))
+    assert "upload it first; did you mean egde?" in sentence
+    cloudflare.add_worker("edge")
+    cloudflare.advance(60)
+    assert list(issuer.preflight(scope, {})) == []
+    assert "only tokens of an account" in "; ".join(issuer_of(cloudflare, "user").preflight(scope, {}))
+    assert "cannot be looked up" in "; ".join(issuer_of(cloudflare).preflight(scope, {}))
+    looks = CloudflareRight("Account.Workers Scripts:Read", f"account/{cloudflare.account_id}")
+    assert looks in issuer.rights(scope, {})
+    assert looks not in issuer.rights({**scope, "resources": ["account"]}, {})

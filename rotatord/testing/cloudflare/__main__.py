@@ -1,6 +1,6 @@
-"""``python -m rotatord.testing.cloudflare``: a strict Cloudflare to try things out against.
+"""A strict Cloudflare to try things out against, on this machine only. Nothing of it is kept when it ends.
 
-Nothing of it is kept when it ends.
+It prints where it is, as lines for a shell, and serves until it is ended (Ctrl-C).
 """
 
 from __future__ import annotations
@@ -20,12 +20,20 @@ def main() -> None:
         "--seed", type=int, default=0, help="the same seed makes the same ids and spreads changes in the same way"
     )
     reader.add_argument(
-        "--spread", choices=("at-once", "like-cloudflare"), default="like-cloudflare", help="how changes become known"
+        "--spread",
+        choices=("at-once", "like-cloudflare"),
+        default="like-cloudflare",
+        help="how changes become known: everywhere at once, or as late as at Cloudflare (default)",
     )
     reader.add_argument("--zone", action="append", help="a zone of the account, again for another (default: example.com)")
-    reader.add_argument("--owner", choices=("account", "user"), default="account", help="whose the first token is")
     reader.add_argument(
-        "--permission", action="append", default=[], help="what the first token may do beside making tokens and reading zones"
+        "--owner", choices=("account", "user"), default="account", help="whose the first token is (default: account)"
+    )
+    reader.add_argument(
+        "--permission",
+        action="append",
+        default=[],
+        help="what else the first token may do, again for more (always: make tokens of its owner, read zones)",
     )
     chosen = reader.parse_args()
     fake = FakeCloudflare(

@@ -12,7 +12,8 @@ ACCOUNT = "com.cloudflare.api.account"
 ZONE = "com.cloudflare.api.account.zone"
 USER = "com.cloudflare.api.user"
 BUCKET = "com.cloudflare.edge.r2.bucket"
-_SCOPES = {"account": ACCOUNT, "zone": ZONE, "user": USER, "bucket": BUCKET}
+WORKER = "com.cloudflare.edge.worker.script"
+_SCOPES = {"account": ACCOUNT, "zone": ZONE, "user": USER, "bucket": BUCKET, "worker": WORKER}
 _LONG = {"zero_trust": "cloudflare_one_and_zero_trust"}
 
 # id, scope, category, name
@@ -142,6 +143,13 @@ fb6778dc191143babbfaa57993f1d275 zone app_security Zone WAF Write
 e6d2666161e84845a636613608cee8d5 zone dns_and_zones Zone Write
 """
 
+_WORKER_LINES = """
+0a1f6e2b94c84d0e8d2c5b7a91e3f601 worker developer_platform Individual Workers Admin
+0a1f6e2b94c84d0e8d2c5b7a91e3f602 worker developer_platform Individual Workers Content Read-Only
+0a1f6e2b94c84d0e8d2c5b7a91e3f603 worker developer_platform Individual Workers Editor
+0a1f6e2b94c84d0e8d2c5b7a91e3f604 worker developer_platform Individual Workers Metadata Read-Only
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -159,6 +167,8 @@ def _read(line: str) -> Group:
 
 
 GROUPS: Mapping[str, Group] = {group.id: group for group in map(_read, _LINES.strip().splitlines())}
+# The ids are made up, they were published nowhere. Apart, for the types of Cloudflare's SDK do not know their scope.
+WORKERS: Mapping[str, Group] = {group.id: group for group in map(_read, _WORKER_LINES.strip().splitlines())}
 
 
 def named(name: str, scope: str | None = None, groups: Mapping[str, Group] = GROUPS) -> Group:

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from rotatord.testing.cloudflare import catalogue
+from rotatord.testing.cloudflare import catalogue, products
 from rotatord.testing.cloudflare.asking import ROOT
 from rotatord.testing.cloudflare.book import Book
-from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, ZONE, Group
+from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, WORKER, ZONE, Group
 from rotatord.testing.cloudflare.estate import Account, Estate, Grant, Member, Owner, Token, Zone
 from rotatord.testing.cloudflare.faults import Fault, Faults, Weather
 from rotatord.testing.cloudflare.gateway import Gateway
@@ -216,6 +216,14 @@ class FakeCloudflare:
         with self.gateway.lock:
             self.account.buckets[jurisdiction, name] = self.clock.now()
 
+    def add_worker(self, name: str) -> str:
+        """A Worker that somebody uploaded; returns its tag. From now on there are permission groups for single Workers."""
+        with self.gateway.lock:
+            self.estate.groups |= catalogue.WORKERS
+            script = products.script(name, b"export default {}", self.clock.now(), {"tag": self.estate.new_id()})
+            self.account.scripts[name] = script
+            return str(script["tag"])
+
     def add_member(self, email: str) -> Member:
         with self.gateway.lock:
             return self.estate.add_member(self.account, email)
@@ -282,6 +290,7 @@ class FakeCloudflare:
         places: Mapping[str, Resources] = {
             USER: {f"{USER}.{self.user_id}": "*"},
             ACCOUNT: {account: "*"},
+            WORKER: {account: {f"{WORKER}.{script['tag']}": "*" for script in self.account.scripts.values()}},
             BUCKET: buckets,
             ZONE: {account: {f"{ZONE}.*": "*"}} if zone is None else {f"{ZONE}.{self.zones[zone]}": "*"},
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rotatord.testing.cloudflare.answers import Json
-from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, ZONE, Group
+from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, WORKER, ZONE, Group
 from rotatord.testing.cloudflare.habits import Habits
 from rotatord.testing.cloudflare.refusals import Refused, refused
 
@@ -17,7 +17,7 @@ EVERY_ZONE = f"{ZONE}.*"
 EVERY_ACCOUNT = f"{ACCOUNT}.*"
 EVERY_BUCKET = f"{BUCKET}.*"
 # Where groups of a scope may stand. Zones' groups may stand on an account, and grant nothing there.
-_FITS = {ZONE: {ZONE, ACCOUNT, "nested"}, ACCOUNT: {ACCOUNT}, USER: {USER}, BUCKET: {BUCKET}}
+_FITS = {ZONE: {ZONE, ACCOUNT, "nested"}, ACCOUNT: {ACCOUNT}, USER: {USER}, BUCKET: {BUCKET}, WORKER: {"workers"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,23 @@ def _read_resources(value: Any) -> Resources:
 
 
 def kind_of(resource: str, held: str | Mapping[str, str]) -> str:
-    """The scope of a resource: zone, account, user, bucket, or an account with zones in it."""
+    """The scope of a resource: zone, account, user, bucket, or an account with zones or Workers in it."""
     scope = next((scope for scope in (ZONE, ACCOUNT, USER, BUCKET) if resource.startswith(f"{scope}.")), None)
     if isinstance(held, str):
+        if resource.startswith(f"{WORKER}."):
+            raise unsupported()
         if scope is None:
             raise bad(f"resource {resource} does not exist")
         return scope
-    if scope != ACCOUNT or any(not inner.startswith(f"{ZONE}.") for inner in held):
-        raise bad(f"only zones nest, and only under an account: {resource}")
-    return "nested"
+    for inside, kind in ((ZONE, "nested"), (WORKER, "workers")):
+        if scope == ACCOUNT and all(inner.startswith(f"{inside}.") for inner in held):
+            return kind
+    raise bad(f"only zones or Workers nest, and only under an account: {resource}")
+
+
+def unsupported() -> Refused:
+    """Workers are named one by one, under their account, and by the tokens of accounts only."""
+    return bad(f"{WORKER} is not a supported resource type")
 
 
 def check_groups(policies: Sequence[Policy], groups: Mapping[str, Group]) -> None:

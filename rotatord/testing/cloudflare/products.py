@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import datetime
 from typing import Any
 
 from rotatord.testing.cloudflare import rights
@@ -15,6 +16,7 @@ from rotatord.testing.cloudflare.refusals import refused
 
 _DNS_READ, _DNS_WRITE = ("DNS Read", "DNS Write"), ("DNS Write",)
 _SCRIPTS_READ, _SCRIPTS_WRITE = ("Workers Scripts Read", "Workers Scripts Write"), ("Workers Scripts Write",)
+_WORKER_EDIT, _WORKER_END = ("Individual Workers Editor", "Individual Workers Admin"), ("Individual Workers Admin",)
 _R2_READ, _R2_WRITE = ("Workers R2 Storage Read", "Workers R2 Storage Write"), ("Workers R2 Storage Write",)
 _ITEM_READ = ("Workers R2 Storage Bucket Item Read", "Workers R2 Storage Bucket Item Write")
 _ITEM_WRITE = ("Workers R2 Storage Bucket Item Write",)
@@ -134,32 +136,44 @@ def scripts(ask: Ask) -> Any:
     return list(account.scripts.values())
 
 
+def _need_script(ask: Ask, account: Account, names: tuple[str, ...]) -> None:
+    """A permission for this Worker, which has to be there already, or for all of the account's."""
+    script = account.scripts.get(ask.params["script"])
+    if script is None or not ask.caller.may(names, rights.of_worker(account, script["tag"])):
+        ask.need(_SCRIPTS_WRITE, rights.of_account(account))
+
+
 def put_script(ask: Ask) -> Json:
     account = ask.account()
-    ask.need(_SCRIPTS_WRITE, rights.of_account(account))
+    _need_script(ask, account, _WORKER_EDIT)
     kind = ask.wire.headers.get("content-type", "").partition(";")[0]
     if kind not in ("multipart/form-data", "application/javascript", "application/json") or not ask.wire.body:
         raise refused("wrong content type")
-    name, now = ask.params["script"], fine(ask.now)
-    before = account.scripts.get(name, {})
-    made: Json = {
+    name = ask.params["script"]
+    before = account.scripts.get(name) or {"tag": ask.estate.new_id()}
+    account.scripts[name] = script(name, ask.wire.body, ask.now, before)
+    return {**account.scripts[name], "startup_time_ms": 1}
+
+
+def script(name: str, code: bytes, now: datetime, before: Json) -> Json:
+    """A Worker as it is shown. ``before``: what it was, which is its tag at least."""
+    return {
         "id": name,
-        "etag": f"{len(ask.wire.body):064x}",
+        "tag": before["tag"],
+        "etag": f"{len(code):064x}",
         "handlers": ["fetch"],
         "has_assets": False,
         "has_modules": True,
         "logpush": False,
-        "created_on": before.get("created_on", now),
-        "modified_on": now,
+        "created_on": before.get("created_on", fine(now)),
+        "modified_on": fine(now),
         "usage_model": "standard",
     }
-    account.scripts[name] = made
-    return {**made, "startup_time_ms": 1}
 
 
 def delete_script(ask: Ask) -> None:
     account = ask.account()
-    ask.need(_SCRIPTS_WRITE, rights.of_account(account))
+    _need_script(ask, account, _WORKER_END)
     if ask.params["script"] not in account.scripts:
         raise refused("no such script")
     del account.scripts[ask.params["script"]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rotatord.testing.cloudflare import catalogue
-from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, ZONE
+from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, WORKER, ZONE
 from rotatord.testing.cloudflare.estate import Account, Estate, Grant, Token, Use, Zone
 from rotatord.testing.cloudflare.policies import EVERY_ACCOUNT, EVERY_BUCKET, EVERY_ZONE, Resources
 
@@ -45,6 +45,10 @@ def of_user(id: str) -> Target:
 
 def of_bucket(account: Account, jurisdiction: str, name: str) -> Target:
     return Target(BUCKET, frozenset({f"{BUCKET}.{account.id}_{jurisdiction}_{name}", EVERY_BUCKET}), {})
+
+
+def of_worker(account: Account, tag: str) -> Target:
+    return Target(WORKER, frozenset(), {f"{ACCOUNT}.{account.id}": frozenset({f"{WORKER}.{tag}"})})
 
 
 @dataclass(frozen=True, slots=True)

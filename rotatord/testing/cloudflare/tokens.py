@@ -11,7 +11,7 @@ from typing import Any
 from rotatord.testing.cloudflare import rights
 from rotatord.testing.cloudflare.answers import VALID, Json, Noted, moment
 from rotatord.testing.cloudflare.asking import Ask, Operation
-from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, ZONE
+from rotatord.testing.cloudflare.catalogue import ACCOUNT, BUCKET, USER, WORKER, ZONE
 from rotatord.testing.cloudflare.estate import Grant, Owner, Token
 from rotatord.testing.cloudflare.policies import (
     EVERY_ACCOUNT,
@@ -26,6 +26,7 @@ from rotatord.testing.cloudflare.policies import (
     read_policies,
     show_condition,
     show_policy,
+    unsupported,
 )
 from rotatord.testing.cloudflare.refusals import refused
 from rotatord.testing.cloudflare.rights import Target
@@ -251,10 +252,14 @@ def _check_resource(ask: Ask, owner: Owner, policy: Policy, resource: str, *, ne
         if not mine and not (nested and resource == EVERY_ZONE):
             raise refused("not nested")
         return
-    scope = next(scope for scope in (ZONE, ACCOUNT, USER, BUCKET) if resource.startswith(f"{scope}."))
+    scope = next(scope for scope in (ZONE, ACCOUNT, USER, BUCKET, WORKER) if resource.startswith(f"{scope}."))
     tag = resource.removeprefix(f"{scope}.")
     if scope == USER:
         known = mine and tag == estate.user.id
+    elif scope == WORKER:
+        if mine or tag == "*":
+            raise unsupported()
+        known = any(script["tag"] == tag for script in estate.accounts[owner.id].scripts.values())
     elif scope == BUCKET:
         account = estate.accounts.get(tag.split("_", 1)[0])
         known = account is not None and _has(owner, ask, account.id) and tuple(tag.split("_", 2)[1:]) in account.buckets
