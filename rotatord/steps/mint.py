@@ -7,7 +7,7 @@ from typing import Any
 
 from rotatord import moves, principals
 from rotatord.clock import Instant
-from rotatord.errors import Conflict, Permanent, Retryable
+from rotatord.errors import Conflict, Denied, OutsideError, Permanent, Retryable
 from rotatord.guards import GUARDS, Candidate, Guards
 from rotatord.model import Marker, MintIntent, Outcome, Record, Rotation, Slot, Version
 from rotatord.ops import (
@@ -162,6 +162,7 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer, guards: Guards) -> U
     intent = _open_intent(rotation)
     by_caller = issuer.traits.value_origin == "caller"
     if intent is None:
+        yield from _ask_for_the_last(ctx, record, issuer)
         known: tuple[str, ...] = ()
         if not issuer.traits.labels:
             query = Query(installation=ctx.installation, credential=record.name, parameters=plan.parameters, scope=plan.scope)
@@ -197,6 +198,30 @@ def _mint_one(ctx: Context, record: Record, issuer: Issuer, guards: Guards) -> U
         failed = changed(record, new=version)
         return Failed(failed, problem)
     return (yield from _staged(ctx, record, version))
+
+
+def _ask_for_the_last(ctx: Context, record: Record, issuer: Issuer) -> Generator[Op, Any, None]:
+    """Where nobody could search for what an earlier unanswered mint made, ask that first: an issuer that refuses us would
+    refuse this mint too, which would leave one more to search for, at each try for as long as our identity is dead. Raises
+    Denied. Any other trouble keeps nobody from minting."""
+    plan = open_rotation(record).plan
+    unsearched = (item for item in record.ledger if item.issuer == plan.issuer and item.sweep_until is not None and item.error)
+    debt = next(unsearched, None)
+    if debt is None:
+        return
+    query = Query(
+        installation=ctx.installation,
+        credential=record.name,
+        rotation=debt.rotation,
+        parameters=plan.parameters if debt.parameters is None else debt.parameters,
+        scope=plan.scope,
+    )
+    try:
+        yield from ask(plan.issuer, issuer, "find", lambda: issuer.find(query))
+    except Denied:
+        raise
+    except OutsideError:
+        return
 
 
 def _retimed(record: Record, intent: MintIntent, start: Instant) -> Record:
