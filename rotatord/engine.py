@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 from rotatord.budget import Budgets
@@ -186,28 +186,32 @@ class Engine:
         self._claimed_at = self._ctx.now()
         if self._stand_back():
             return 0
-        leases = self._own(free)
-        if len(leases) < free:
-            leases += self._journal.claim(
-                self._claimed_at, free - len(leases), full=self._budgets.full(), most=self._budgets.most
+        begun = [self._submit(lease) for lease in self._own(free)]
+        if len(begun) < free:
+            leases = self._journal.claim(
+                self._claimed_at, free - len(begun), full=self._budgets.full(), most=self._budgets.most
             )
+            begun += [self._submit(lease) for lease in leases]
         self.progressed_at = self._ctx.clock.monotonic()
-        return sum(self._submit(lease) for lease in leases)
+        return sum(begun)
 
-    def _own(self, most: int) -> list[Lease]:
-        """Those of our own credentials that are due: without them nobody else's can be rotated."""
-        leases: list[Lease] = []
-        for name in self._first():
+    def _own(self, most: int) -> Iterator[Lease]:
+        """Those of our own credentials that are due: without them nobody else's can be rotated. Each is to be begun before the
+        next is looked for: a journal that fails meanwhile would leave its lease to run out unused."""
+        taken = 0
+        for name in self._first() if most else ():
             try:
-                record = self._journal.get(name) if len(leases) < most else None
+                record = self._journal.get(name)
                 if record is None or record.due_at is None or record.due_at > self._claimed_at:
                     continue
                 lease = self._journal.lease(name)
             except JournalDamaged:  # the watchdog tells of it; the others are not to wait for that
                 continue
             if lease is not None:
-                leases.append(lease)
-        return leases
+                yield lease
+                taken += 1
+            if taken == most:
+                return
 
     def _stand_back(self) -> bool:
         why = self._standing_back()

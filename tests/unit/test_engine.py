@@ -80,6 +80,12 @@ class Breaking(MemoryJournal):
     """Can be read and, while ``broken``, not be written, as on a full disk."""
 
     broken = False
+    unclaimable = False  # a lease that is asked for by name is had, and then it fails
+
+    def claim(self, *how: Any, **limits: Any) -> Sequence[Lease]:
+        if self.unclaimable:
+            raise JournalUnavailable("the database is away")
+        return super().claim(*how, **limits)
 
     def commit(
         self,
@@ -198,6 +204,21 @@ def test_what_is_our_own_comes_first(world: World, journal: Breaking) -> None:
     minted = [call.facts["credential"] for call in world.book.calls if call.method == "mint"]
     assert minted[0] == "ours"
     assert sorted(minted) == sorted([*names, "ours"])
+
+
+def test_what_is_our_own_begins_before_the_journal_is_asked_again(world: World, journal: Breaking) -> None:
+    """Else its lease would run out unused, when the journal fails in between."""
+    declare(journal, *(world.spec(name, policy=POLICY) for name in ["other", "ours"]))
+    engine = engine_of(world, journal, first=lambda: ["ours"])
+    journal.unclaimable = True
+    with pytest.raises(JournalUnavailable):
+        engine.claim()
+    assert engine.drained(SECONDS)
+    asked_of = {call.facts.get("credential") for call in world.book.calls if call.method == "mint"}
+    assert asked_of <= {"ours"}
+    lease = journal.lease("ours")
+    assert lease is not None, "still leased"
+    assert lease.record.seq > 0, "nothing was done"
 
 
 def test_a_quota_is_waited_for(world: World, journal: Breaking) -> None:
