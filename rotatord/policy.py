@@ -125,6 +125,9 @@ def expiring(record: Record, now: datetime) -> _Found | None:
     return _Found("expiring", Reason.EXPIRING, at, f"it expires at {when(current.expires_at)}")
 
 
+_FOUND_OTHERWISE = "what was adopted may do something else than the scope in the configuration says"
+
+
 def scope_changed(record: Record, now: datetime) -> _Found | None:
     """The configuration asks for something else than the current version was minted with."""
     current, spec = record.current, record.spec
@@ -134,7 +137,7 @@ def scope_changed(record: Record, now: datetime) -> _Found | None:
     if current.issuer != spec.issuer:
         what = f"its issuer changed from {current.issuer} to {spec.issuer}"
     elif known and _differ(spec.scope, current.scope):
-        what = "its scope changed in the configuration"
+        what = "its scope changed in the configuration" if current.rotation != "adopted" else _FOUND_OTHERWISE
     elif current.parameters is not None and _differ(spec.parameters, current.parameters):
         what = "its parameters changed in the configuration"
     else:

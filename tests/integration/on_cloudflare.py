@@ -95,8 +95,8 @@ def make(world: World, cloudflare: FakeCloudflare, kind: str, **settings: Any) -
     """An issuer of this kind in a world that has a Cloudflare, and what that world may ask of it."""
     parent = cloudflare.parent_token("Zone Read", owner=kind)  # type: ignore[arg-type]
     around = Surroundings(installation=INSTALLATION, state_dir="", now=world.clock.now, secret=str)
-    account = {"account_id": cloudflare.account_id} if kind == "account" else {}
-    issuer = create({"token": parent.value, "endpoint": ENDPOINT, "allow_private": True, **account, **settings}, around)
+    whose = {"account_id": cloudflare.account_id} if kind == "account" else {"user": cloudflare.user_id}
+    issuer = create({"token": parent.value, "endpoint": ENDPOINT, "allow_private": True, **whose, **settings}, around)
     wires = Wires(cloudflare)
     issuer._api._outgoing = wires  # type: ignore[assignment]
     return issuer, Tokens(cloudflare, parent, world.book), wires

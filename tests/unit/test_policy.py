@@ -140,6 +140,8 @@ def test_what_is_not_known_is_not_compared() -> None:
     assert base.current is not None
     adopted = replace(base, current=replace(base.current, rotation="adopted", scope={}, parameters=None))
     assert policy.due(adopted, MINTED).check == "never"
+    wider = replace(base, current=replace(base.current, rotation="adopted", scope={"permissions": ["everything"]}))
+    assert "what was adopted may do something else" in policy.due(wider, MINTED).why
 
 
 def test_the_first_version_is_due_at_once_even_outside_windows() -> None:
