@@ -10,7 +10,7 @@ from datetime import datetime
 from rotatord import policy
 from rotatord.clock import Ids
 from rotatord.damage import page_of
-from rotatord.errors import Problem
+from rotatord.errors import JournalDamaged, Problem
 from rotatord.model import Asked, Event, Record, Spec, Standing
 from rotatord.own import BACKENDS, ISSUERS
 from rotatord.ports import Amendment, Journal
@@ -55,8 +55,8 @@ class _Compared:
 
 
 def _compare(journal: Journal, specs: Mapping[str, Spec], now: datetime) -> _Compared:
-    found = _Compared()
-    for record in _all(journal):
+    found, damaged = _Compared(), dict[str, str]()
+    for record in _all(journal, damaged):
         found.known.add(record.name)
         spec = specs.get(record.name)
         if spec is None:
@@ -66,6 +66,7 @@ def _compare(journal: Journal, specs: Mapping[str, Spec], now: datetime) -> _Com
             found.changed.append(record.name)
             if _makes_due(record, spec, now):
                 found.made_due.add(record.name)
+    found.known |= damaged.keys()  # left as they are: nobody can tell what differs
     return found
 
 
@@ -164,7 +165,7 @@ def _rename(journal: Journal, old: str, spec: Spec, now: datetime, ids: Ids) -> 
     The old record is put to rest before it is copied, so that no worker goes on with it, and emptied last: whatever a
     crash leaves between the two, the next start ends.
     """
-    known, there = journal.get(old), journal.get(spec.name)
+    known, there = _both(journal, old, spec.name) or (None, None)
     if known is None or not (there is None or _empty(there)):
         if known is not None and there is not None and known.current is not None and known.current == there.current:
             _hand_over(journal, old)
@@ -190,6 +191,14 @@ def _rename(journal: Journal, old: str, spec: Spec, now: datetime, ids: Ids) -> 
         journal.amend(spec.name, lambda _: amendment)
     _hand_over(journal, old)
     return True
+
+
+def _both(journal: Journal, old: str, new: str) -> tuple[Record | None, Record | None] | None:
+    """The records of a name and of the one that it is to have; None where one of them is damaged."""
+    try:
+        return journal.get(old), journal.get(new)
+    except JournalDamaged:
+        return None
 
 
 def _empty(record: Record) -> bool:
@@ -219,7 +228,11 @@ def too_early(journal: Journal, renames: Mapping[str, str]) -> list[Problem]:
     """Renames of credentials that are not quiet: labels at the issuer and the open work carry the old name until then."""
     problems = []
     for new, old in renames.items():
-        record, there = journal.get(old), journal.get(new)
+        found = _both(journal, old, new)
+        if found is None and new not in journal.names():
+            words = f"{old} cannot be renamed to {new} yet: its record cannot be read; keep its name until it can"
+            problems.append(Problem(old, words))
+        record, there = found or (None, None)
         if record is None or not (there is None or _empty(there)) or not (record.rotation or record.ledger):
             continue
         work = "a rotation is open" if record.rotation else "versions must still be revoked"
@@ -235,7 +248,7 @@ def still_needed(journal: Journal, issuers: Iterable[str], backends: Iterable[st
     kept = frozenset(specs)
     have_issuers, have_backends = set(issuers), set(backends)
     problems: list[Problem] = []
-    for record in _all(journal):
+    for record in _all(journal, damaged={}):
         wanted = {debt.issuer for debt in record.ledger}
         if record.rotation is not None:
             wanted |= {record.rotation.plan.issuer, *([record.rotation.base.issuer] if record.rotation.base else [])}

@@ -8,9 +8,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rotatord.clock import DISAGREEMENT, Clock, Ids
+from rotatord.damage import page_of
 from rotatord.model import Event, Record
 from rotatord.ports import Amendment, Journal
 from rotatord.work import next_due
+
+PAGE = 500
 
 
 class Jumps:
@@ -52,12 +55,13 @@ class Jumps:
         self._journal.record_events((event,))
 
     def _look_again(self) -> None:
-        after, now = "", self._clock.now()
-        while page := self._journal.records(after=after):
+        after: str | None = ""
+        now = self._clock.now()
+        while after is not None:
+            page, after = page_of(self._journal, after, PAGE, {})
             for record in page:
                 if hurried(record, now) is not None:
                     self._journal.amend(record.name, lambda record: hurried(record, now))
-            after = page[-1].name
 
 
 def hurried(record: Record, now: datetime) -> Amendment | None:

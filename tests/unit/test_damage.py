@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -183,3 +184,25 @@ def test_commands_say_that_they_cannot_tell(tmp_path: Path, capsys: pytest.Captu
             assert "\nc " in out
         assert main.run(["--state-dir", str(tmp_path), "why", "b"]) == 3
         assert "the stored Record of b is damaged" in "".join(capsys.readouterr())
+
+
+def test_a_changed_configuration_comes_into_force_for_the_others(journal: Journal) -> None:
+    """Also at a start; of the damaged one nothing is made anew, changed or forgotten, whether it is declared or not."""
+    changed = {name: replace(late(name).spec, owner="other") for name in NAMES}
+    for specs in (changed, {"a": changed["a"], "c": changed["c"], "d": spec("d")}):
+        assert apply.refusals(journal, ["cf"], ["file"], specs, {}) == []
+        apply.apply(journal, specs, {}, START, SeededIds(7))
+        assert [item.spec.owner for item in journal.records(limit=3, damaged={})] == ["other", "other"]
+    assert list(journal.names()) == ["a", "b", "c", "d"]
+    damaged: dict[str, str] = {}
+    journal.records(damaged=damaged)
+    assert list(damaged) == ["b"]
+
+
+def test_it_cannot_be_renamed(journal: Journal) -> None:
+    """A credential of its new name would be made over its destinations. Once it has that name, nobody need look back."""
+    (problem,) = apply.refusals(journal, ["cf"], ["file"], ["n"], {"n": "b"})
+    assert "b cannot be renamed to n yet: its record cannot be read" in str(problem)
+    assert apply.refusals(journal, ["cf"], ["file"], ["b"], {"b": "a"}) == []
+    apply.apply(journal, {"b": spec("b")}, {"b": "a"}, START, SeededIds(7))
+    assert list(journal.names()) == ["a", "b", "c"]
