@@ -17,9 +17,9 @@ from tests.crash.company import Company, Daemon
 from tests.crash.observer import Observer
 
 PACE_SECONDS = 0.6  # within which a kill strikes
-BEGINS_WITHIN = 480.0  # seconds: on an idle machine it takes a few
+BEGINS_WITHIN = 240.0  # seconds: on an idle machine it takes a few
 CALM_EVERY = 120  # kills
-CALM_WITHIN = 480.0  # seconds in which everything has to settle; on an idle machine it takes one or two minutes
+CALM_WITHIN = 240.0  # seconds in which everything has to settle; it takes half a minute to one
 # A write of Parameter Store that got no answer is waited for, and told of: for so long the last calm phase has patience.
 WAITS, PATIENCE = "may still land", 1100.0
 WINDOW = 10.0  # seconds before and after some blows in which publications are counted
@@ -66,6 +66,7 @@ class Run:
     kills_wanted: int
     blows: tuple[Blow, ...] = BLOWS
     say: Callable[[str], None] = print
+    paced: bool = True  # room around counted blows, so that publications before and after can be compared
     kills: int = 0
     struck: Counter[str] = field(default_factory=Counter)  # by what the killed one had done last
     fell: list[Fell] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Run:
         self._to_fall = self._shuffled()
         self._next_at = time.time() + WINDOW
         calm_at = CALM_EVERY
-        while self.kills < self.kills_wanted or self._to_fall or self._open:
+        while self.kills < self.kills_wanted or len(self.fell) < len(self.blows) or self._open:
             self._blow()
             self._strike() if self.kills < self.kills_wanted else PAUSE.wait(0.2)
             self.company.tend()
@@ -99,7 +100,7 @@ class Run:
             if self.kills >= calm_at and not self._open:
                 calm_at += CALM_EVERY
                 self.calm()
-        self.calm(PATIENCE)
+        self.calm(PATIENCE if self.paced else 0.0)
 
     def give_up(self) -> None:
         """End what is open, whatever happened."""
@@ -166,7 +167,7 @@ class Run:
             context.__exit__(None, None, None)
             self.fell.append(Fell(blow, began, time.time()))
             self._next_at = time.time() + self._room(blow)
-        elif not self._open and now >= self._next_at and (self._to_fall or self.kills < self.kills_wanted):
+        elif not self._open and now >= self._next_at and (self.kills < self.kills_wanted or len(self.fell) < len(self.blows)):
             self._to_fall = self._to_fall or self._shuffled()
             blow = self._to_fall.pop()
             context = blow.strike(self.on)
@@ -176,14 +177,14 @@ class Run:
     def _room(self, blow: Blow) -> float:
         """How long nothing else falls, so that what follows can be told from what came before."""
         following = self._to_fall[-1] if self._to_fall else None
-        return WINDOW if blow.counted or (following and following.counted) else BREATH
+        return WINDOW if self.paced and (blow.counted or (following and following.counted)) else BREATH
 
     def paces(self) -> dict[str, tuple[float, float, int]]:
         """For each kind of blow that is counted: publications a minute before and after (medians), and how many times."""
         pairs: dict[str, list[tuple[float, float]]] = {}
         for fell in self.fell:
             counted = (fell.began - WINDOW, fell.ended + WINDOW)
-            if fell.blow.counted and not any(a < counted[1] and counted[0] < b for a, b in self.quiet):
+            if self.paced and fell.blow.counted and not any(a < counted[1] and counted[0] < b for a, b in self.quiet):
                 before = self.observer.pace(fell.began - WINDOW, fell.began)
                 after = self.observer.pace(fell.ended + 1, fell.ended + 1 + WINDOW - 1)
                 pairs.setdefault(fell.blow.name, []).append((before, after))
