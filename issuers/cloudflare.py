@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from rotatord import cloudflare_own as own
 from rotatord.cloudflare_catalogue import Catalogue, Resolved
 from rotatord.cloudflare_client import QUOTA_CALLS, QUOTA_SECONDS, Calls, Cloudflare, CloudflareSettings, Family
-from rotatord.cloudflare_formats import WHOLE
+from rotatord.cloudflare_formats import WHOLE, Legacy
 from rotatord.cloudflare_labels import digest, name_of
 from rotatord.cloudflare_rights import rights_of
 from rotatord.cloudflare_scope import (
@@ -119,7 +119,7 @@ class CloudflareTokens:
             names=("access_key_id",) if settings.s3_keys else (),
             quota=(QUOTA_CALLS, QUOTA_SECONDS),
         )
-        self._lock = threading.Lock()
+        self._legacy, self._lock = Legacy(), threading.Lock()
         self._met = {digest(surroundings.installation): surroundings.installation}  # names by their digests
         self._refs: OrderedDict[str, str] = OrderedDict()  # of the tokens whose values were seen here, by digest
         self._probed: OrderedDict[str, tuple[datetime | None, datetime]] = OrderedDict()  # id: its use before, our probe
@@ -190,6 +190,7 @@ class CloudflareTokens:
         tokens, token_id = self._meant(self._api.calls(), ref)
         self._spared.check(tokens.calls, token_id)
         tokens.end(token_id)
+        self._legacy.ended(tokens.family.ref(token_id))
 
     # --- optional powers ----------------------------------------------------------------------------------------
 
@@ -236,8 +237,9 @@ class CloudflareTokens:
         return found
 
     def survey(self) -> Sequence[str]:
-        account = self._settings.account_id
-        return survey(self._api.calls(), account, self._now()) if self._settings.survey and account else ()
+        """Values in an old form; and where that is asked for, who else may act."""
+        account = self._settings.account_id if self._settings.survey else None
+        return self._legacy.sentences() + (survey(self._api.calls(), account, self._now()) if account else [])
 
     def preview(self, request: MintRequest) -> JsonMap:
         """The request that would make the token. Read-only."""
@@ -252,9 +254,7 @@ class CloudflareTokens:
     def works_with(self, secret: Secrets, needs: Sequence[Any]) -> Sequence[str]:
         around = replace(self._surroundings, secret=secret)
         there = CloudflareTokens(self._settings, around, self._api.under(around))
-        found: list[str] = []
-        for scope, parameters in needs or ():
-            found += there.preflight(scope, parameters)
+        found = [sentence for scope, parameters in needs or () for sentence in there.preflight(scope, parameters)]
         calls = there._api.calls()
         fresh = there._ourselves.look(calls)
         if not needs:
@@ -348,6 +348,7 @@ class CloudflareTokens:
             return dict(self._met)
 
     def _remember(self, value: str, ref: str) -> None:
+        self._legacy.note(ref, value)
         with self._lock:
             _bounded(self._refs, _digest(value), ref)
 

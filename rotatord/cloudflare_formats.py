@@ -1,4 +1,4 @@
-"""What Cloudflare's keys and tokens look like, old and new. Pure; no answer quotes a value.
+"""What Cloudflare's keys and tokens look like, old and new. No answer quotes a value.
 
 Since 2026 a value is a prefix that says what it is, 40 characters, and the CRC-32 of those in hex. Of the published samples
 some have a checksum that does not match, so a mismatch is worth a warning and never a refusal.
@@ -7,6 +7,7 @@ some have a checksum that does not match, so a mismatch is worth a warning and n
 from __future__ import annotations
 
 import re
+import threading
 import zlib
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 WHOLE = r"cf[a-z]{1,3}_[A-Za-z0-9_-]{48,}|(?!cf[a-z]{1,3}_)[A-Za-z0-9_-]{40,}"
 SCANNABLE = re.compile(r"\bcf(?:ut|at|k)_[A-Za-z0-9]{40}[0-9a-f]{8}\b")
 _CHECKSUM_DIGITS = 8
+_MOST = 100  # are told of at once
 _PREFIXES = {"cfut_": "user", "cfat_": "account", "cfk_": "global_key", "cfoat_": "oauth"}
 _ORIGIN_CA = re.compile(r"v1\.0-[0-9a-f]{24}-[0-9a-f]{146}")
 _OLD_TOKEN = re.compile(r"[A-Za-z0-9_-]{40}")
@@ -39,6 +41,28 @@ class Form:
         if self.kind == "global_key":
             return "it is a Global API Key, which may do everything that its user may: use a token instead"
         return ""
+
+
+class Legacy:
+    """The tokens whose values were seen here in the form of before 2026, until they end. Keeps no value. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._refs: dict[str, None] = {}
+
+    def note(self, ref: str, value: str) -> None:
+        """This is its value."""
+        with self._lock:
+            if recognise(value).legacy and len(self._refs) < _MOST:
+                self._refs[ref] = None
+
+    def ended(self, ref: str) -> None:
+        with self._lock:
+            self._refs.pop(ref, None)
+
+    def sentences(self) -> list[str]:
+        with self._lock:
+            return [f"the value of token {ref} is an old one: {Form('token', legacy=True).warning}" for ref in self._refs]
 
 
 def recognise(value: str) -> Form:

@@ -369,6 +369,20 @@ def test_our_own_token_is_told_of(cloudflare: FakeCloudflare) -> None:
     assert "the form of before 2026" in life.danger
 
 
+def test_an_old_value_is_told_until_its_token_ends(cloudflare: FakeCloudflare) -> None:
+    """Once it was tried; a rotation moves it, and a new one is never told of."""
+    issuer = issuer_of(cloudflare)
+    theirs = cloudflare.token("DNS Write", old=True)
+    for value in (theirs.value, minted(issuer).fields.reveal("token")):
+        assert isinstance(issuer.probe(Secret({"token": value}), {"scope": DNS}), Accepted)
+    (sentence,) = issuer.survey()
+    assert f"account/{cloudflare.account_id}/{theirs.id}" in sentence
+    assert "the form of before 2026" in sentence
+    assert theirs.value not in sentence
+    issuer.revoke(theirs.id, None, {})
+    assert list(issuer.survey()) == []
+
+
 def test_what_our_own_token_lacks_is_named(cloudflare: FakeCloudflare) -> None:
     """The permission, for whom; or that it is off, or not one at all."""
     for owner, missing in (("account", "Account API Tokens Write"), ("user", "API Tokens Write")):
