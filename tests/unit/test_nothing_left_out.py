@@ -113,6 +113,20 @@ def test_it_shares_its_budgets(daemon: Daemon) -> None:
     assert asked == [daemon.budgets.most]
 
 
+def test_it_hears_of_what_others_do(tmp_path: Path) -> None:
+    """From its start on it is told at once of what another daemon has made due."""
+    path = tmp_path / "rotatord.yaml"
+    path.write_text(CONFIGURATION.format(state=tmp_path))
+    made = Daemon(config.load_for_start(path), path)
+    told: list[object] = []
+    made.replicas.watch = told.append  # type: ignore[method-assign]
+    try:
+        made.start(api=False)
+        assert told == [made.engine.heard]
+    finally:
+        made.stop()
+
+
 def test_it_watches_what_is_late_and_paused(daemon: Daemon, clock: VirtualClock) -> None:
     """The watchdog looks every minute, whatever the engine does: here that does nothing at all."""
     assert chore(daemon, "watchdog").every_seconds <= 60
