@@ -38,7 +38,7 @@ EACH = 249  # each has two while it is replaced, an account has 500 at most, and
 CALL_SECONDS = 0.3
 LOOK_SECONDS = 0.1
 AT_ONCE = 8
-SLICE_SECONDS = 60.0
+SLICE_SECONDS = 15.0  # in each of these no more may happen than a run allows: many accounts are many happenings
 WATCHED_SECONDS = 2 * QUOTA_SECONDS
 # Made for an hour and due again five minutes later: more is due than can be done, all the time.
 POLICY = Policy(ttl=timedelta(hours=1), renew_before=timedelta(minutes=55), jitter_percent=0.0, settle=timedelta(0))
