@@ -182,6 +182,8 @@ def _repair(record: Record, now: datetime, freeze: Pause | None) -> Work | None:
         return None
     if any(item.what == "other_installation" for item in record.drift):
         return None
+    if record.asked is not None and record.asked.verb == "rotate" and record.asked.reason is Reason.DUE:
+        return None  # a repair found nothing to put back and asked for a new version: a hold keeps that waiting, not trying
     return Work(Kind.REPAIR)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rotatord.model import Slot
 from rotatord.testing.powers import FullIssuer
 from rotatord.testing.simulator import Simulator
 from rotatord.testing.world import World
 from tests.simulation.scenarios import NAME, policy, traits
+from tests.simulation.stage import staged
 
 THEIRS = {"TOKEN": "somebody-else's"}
 
@@ -41,6 +44,39 @@ def test_a_repair_makes_a_new_version_where_no_slot_holds_ours() -> None:
     assert record.current is not None
     assert (record.current.generation, record.drift, record.held_for_person) == (2, (), "")
     assert held(sim)["TOKEN"] != THEIRS["TOKEN"]
+
+
+def test_what_is_lost_waits_for_the_end_of_a_hold() -> None:
+    """Only a new version helps, and a hold keeps that from being made: nothing is tried again and again meanwhile."""
+    sim = overwritten()
+    end = sim.world.clock.now() + timedelta(hours=2)
+    assert not sim.request("hold", NAME, owner="me", until=end.isoformat())
+    for place in sim.record(NAME).spec.destinations:
+        sim.world.backends["store"].lose(place)
+    sim.request("inspect", NAME)
+    before = len(sim.journal.replay(NAME))
+    sim.run(7000.0)
+    assert sim.record(NAME).generation == 1
+    assert len(sim.journal.replay(NAME)) - before < 12
+    sim.run(600.0)
+    assert (sim.record(NAME).generation, sim.record(NAME).drift) == (2, ())
+
+
+def test_a_rotation_that_was_asked_for_keeps_no_repair_from_a_held_one() -> None:
+    """What is in another slot or place is put back also while a hold keeps a rotation that a person asked for waiting."""
+    sim, spec = staged()
+    end = sim.world.clock.now() + timedelta(hours=2)
+    assert not sim.request("hold", NAME, owner="me", until=end.isoformat())
+    sim.request("rotate", NAME)
+    lost = spec.destinations[1]
+    sim.world.backends["store"].lose(lost)
+    sim.run(600.0)
+    sim.request("inspect", NAME)
+    sim.run(600.0)
+    sim.request("rotate", NAME)
+    sim.run(1200.0)
+    assert sim.record(NAME).generation == 1
+    assert sim.world.backends["store"].shown(lost).fields is not None
 
 
 def test_a_rotation_alone_overwrites_nothing() -> None:
