@@ -329,8 +329,8 @@ class Saga:
 
     def _troubled(self, lease: Lease, record: Record, work: Work, error: OutsideError) -> Record:
         """Retry later, or take the failure edge. ``record`` is as stored last: nothing half done is kept."""
-        if work.kind is Kind.STEP and record.rotation is not None:
-            return self._step_troubled(lease, record, error)
+        if work.kind is Kind.STEP:  # a rotation that has ended meanwhile has nothing to try again
+            return self._step_troubled(lease, record, error) if record.rotation is not None else record
         if work.kind is Kind.LEDGER and work.debt is not None:
             return self._ledger_troubled(lease, record, work, error)
         before = trouble_of(record, work.kind)
