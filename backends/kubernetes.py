@@ -38,6 +38,7 @@ from rotatord.document import check_keys, from_document, to_document
 from rotatord.errors import Conflict, Denied, Invalid, Permanent, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
 from rotatord.kubernetes_own import OwnCluster
+from rotatord.kubernetes_pin import pin_rights
 from rotatord.mistakes import sentences
 from rotatord.model import Destination, JsonMap, Marker, Slot
 from rotatord.ports import Held, Surroundings
@@ -218,11 +219,13 @@ class KubernetesBackend(OwnCluster):
             KubernetesRight(
                 namespace, "", "secrets", ("create",), why="make Secrets that do not exist yet; cannot be limited to names"
             ),
+            *pin_rights(self._settings),
         ]
 
     def read_rights(self, destination: Destination) -> Sequence[KubernetesRight]:
         place = self._place(destination, Slot.CURRENT)
-        return [KubernetesRight(place.namespace, "", "secrets", ("get",), (place.name,), why="read back what a copier wrote")]
+        seen = KubernetesRight(place.namespace, "", "secrets", ("get",), (place.name,), why="read back what a copier wrote")
+        return [seen, *pin_rights(self._settings)]
 
     # --- ours ---------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from consumers import workload_words as words
 from rotatord import durations
 from rotatord.errors import Conflict, OutsideError, Retryable
 from rotatord.kubernetes_client import Cluster, ClusterSettings
+from rotatord.kubernetes_pin import pin_rights
 from rotatord.model import JsonMap, digest_of
 from rotatord.ports import Instance, Published, Surroundings
 from rotatord.rights import KubernetesRight
@@ -253,7 +254,7 @@ class WorkloadConsumer:
     def _denied(self, cluster: Cluster) -> list[str]:
         """What our own identity may not do, as far as it may ask."""
         found = []
-        for right in self.rights():
+        for right in self._needed():
             for verb in right.verbs:
                 asked = {"namespace": right.namespace, "verb": verb, "group": right.group, "resource": right.resource}
                 try:
@@ -265,6 +266,9 @@ class WorkloadConsumer:
         return found
 
     def rights(self) -> Sequence[KubernetesRight]:
+        return [*self._needed(), *pin_rights(self._settings)]
+
+    def _needed(self) -> list[KubernetesRight]:
         """One workload, and the lists that show whose pods are whose: ``list`` cannot be limited to names."""
         namespace, called = self._settings.namespace, self._settings.called
         verbs = ("get",) if self._observed else ("get", "patch")

@@ -111,6 +111,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "destination",
+        "a kubeconfig leads to another cluster",
+        f"{UNIT}/test_kubernetes_pin.py::test_a_kubeconfig_that_was_switched",
+    ),
+    (
+        "destination",
         "our identity belongs to another account",
         "tests/contracts/test_aws_pins.py::test_another_account_is_not_touched",
     ),

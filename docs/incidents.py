@@ -27,7 +27,7 @@ INCIDENTS = (
         "2025",
         "the new key went to another environment, the old one was deleted: all writes failed for 67 minutes",
         "the named production consumer must show the new version itself (`consumers_proven`); the environment that is meant "
-        "can be pinned (Vault's `cluster_id`, AWS's `account`)",
+        "can be pinned (Vault's `cluster_id`, AWS's `account`, Kubernetes' `cluster_uid`)",
         f"{EVERYWHERE}::test_cloudflare_r2_2025",
     ),
     Incident(

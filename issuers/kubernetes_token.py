@@ -10,22 +10,21 @@ but the expiry in it.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rotatord import durations
 from rotatord.errors import Conflict, Denied, Invalid, OutsideError, Permanent, Retryable
+from rotatord.jwt_life import claims_of
 from rotatord.kubernetes_client import Cluster, ClusterSettings
 from rotatord.kubernetes_own import OwnCluster
+from rotatord.kubernetes_pin import pin_rights
 from rotatord.mistakes import sentences
 from rotatord.model import JsonMap
 from rotatord.ports import (
@@ -173,7 +172,7 @@ class ServiceAccountTokens(OwnCluster):
 
     def probe(self, fields: Secret, target: JsonMap) -> ProbeAnswer:
         token = fields.reveal("token")
-        claims = _claims(token)
+        claims = claims_of(token)
         audiences = _audiences(claims) or list(target.get("scope", {}).get("audiences", []))
         cluster = self._cluster.within(self.timeout)
         try:
@@ -204,7 +203,7 @@ class ServiceAccountTokens(OwnCluster):
 
     def preflight(self, scope: JsonMap, parameters: JsonMap) -> Sequence[str]:
         cluster = self._cluster.within(self.timeout)
-        problems = [problem for right in self.rights(scope, parameters) for problem in _lacking(cluster, right)]
+        problems = [problem for right in self._needed(parameters) for problem in _lacking(cluster, right)]
         if problems:
             return problems
         namespace, names = self._markers(parameters)
@@ -219,6 +218,11 @@ class ServiceAccountTokens(OwnCluster):
         return problems
 
     def rights(self, scope: JsonMap, parameters: JsonMap) -> Sequence[KubernetesRight]:
+        return [*self._needed(parameters), *pin_rights(self._settings)]
+
+    # --- ours ---------------------------------------------------------------------------------------------------
+
+    def _needed(self, parameters: JsonMap) -> Sequence[KubernetesRight]:
         namespace, names = self._markers(parameters)
         account = Parameters.model_validate(parameters).service_account
         return [
@@ -231,8 +235,6 @@ class ServiceAccountTokens(OwnCluster):
             ),
             KubernetesRight("", "authentication.k8s.io", "tokenreviews", ("create",), why="see whether a token is good"),
         ]
-
-    # --- ours ---------------------------------------------------------------------------------------------------
 
     def _markers(self, parameters: JsonMap) -> tuple[str, tuple[str, ...]]:
         """Namespace and names of all the markers that there can be."""
@@ -330,30 +332,18 @@ def _requested(cluster: Cluster, ref: Ref, account: str, audiences: list[str], t
     token = cluster.request_token(ref.namespace, account, spec).get("token")
     if not isinstance(token, str) or not token:
         raise Retryable("the API server's answer holds no token")
-    if _bound(_claims(token)) != ref:
+    if _bound(claims_of(token)) != ref:
         raise Invalid("the API server made a token that is not bound to its marker: it could not be revoked")
     return token
 
 
 def _life(token: str) -> timedelta:
     """How long a token lasts, which may be less or more than was asked for."""
-    claims = _claims(token)
+    claims = claims_of(token)
     begins, ends = claims.get("iat"), claims.get("exp")
     if not isinstance(begins, (int, float)) or not isinstance(ends, (int, float)) or ends <= begins:
         raise Invalid("the API server made a token without an end")
     return timedelta(seconds=ends - begins)
-
-
-def _claims(token: str) -> JsonMap:
-    """What a token says of itself, unverified; nothing where it is no JWT. Only who reviews it knows whether it is true."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        found: Any = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, binascii.Error):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _audiences(claims: JsonMap) -> list[str]:

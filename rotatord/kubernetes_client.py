@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from rotatord.clock import SystemClock
 from rotatord.errors import Conflict, NotFound, Retryable
 from rotatord.kubernetes_answers import refusal
+from rotatord.kubernetes_pin import Pin
 from rotatord.kubernetes_transport import SERVICE_ACCOUNT, Answer, ClusterSettings, Request, Transport
 from rotatord.model import JsonMap
 
@@ -111,7 +113,9 @@ class Cluster:
         if settings.kubeconfig is not None:  # relative paths count from the configuration's directory
             settings = settings.model_copy(update={"kubeconfig": Path(base_dir, settings.kubeconfig.expanduser())})
         self._settings = settings
-        self._transport = Transport(settings, service_account=service_account, monotonic=monotonic)
+        monotonic = monotonic or SystemClock().monotonic
+        pin = Pin(settings, monotonic)
+        self._transport = Transport(settings, confirm=pin, service_account=service_account, monotonic=monotonic)
         self._deadline = float("inf")
         # The API server's clock at its last answer; None before the first, and where something in between takes it away.
         self.server_time: datetime | None = None

@@ -36,6 +36,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LARGEST_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _LEAST_SECONDS = 0.05
+_UID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 class ClusterSettings(BaseModel):
@@ -46,6 +47,8 @@ class ClusterSettings(BaseModel):
 
     kubeconfig: Path | None = None
     context: str | None = None
+    # The uid of the namespace kube-system of the cluster that is meant: nothing is read, written or ended at another.
+    cluster_uid: str | None = Field(default=None, pattern=_UID)
     connect_timeout: float = Field(default=3.0, gt=0)
     timeout: float = Field(default=10.0, gt=0)  # seconds of one request, from the first byte to the last
 
@@ -116,6 +119,11 @@ class Loaded:
         return headers
 
 
+# Whether what was loaded leads to the cluster that is meant. It is given what asks there, and what makes the next request
+# load anew; returns None, or the answer of who does not know us. Raises OutsideError where it leads elsewhere.
+Confirm = Callable[[Loaded, Callable[[Request], Answer], Callable[[], None]], Answer | None]
+
+
 class Transport:
     """Connections to one API server under one identity. Thread-safe; makes no call before the first one is asked."""
 
@@ -123,10 +131,12 @@ class Transport:
         self,
         settings: ClusterSettings,
         *,
+        confirm: Confirm,
         service_account: Path = SERVICE_ACCOUNT,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._settings = settings
+        self._confirm = confirm
         self._service_account = service_account
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
@@ -179,14 +189,18 @@ class Transport:
         """
         loaded = self._current()
         sent = loaded.headers()
-        answer = self._send(loaded, sent, request, deadline)
+        answer = self._send_where_meant(loaded, sent, request, deadline)
         if answer.status != 401:
             return answer
         fresh = self._reread(loaded)
         headers = fresh.headers()
         if headers == sent:
             return answer
-        return self._send(fresh, headers, request, deadline)
+        return self._send_where_meant(fresh, headers, request, deadline)
+
+    def _send_where_meant(self, loaded: Loaded, identity: Mapping[str, str], request: Request, deadline: float) -> Answer:
+        unknown = self._confirm(loaded, lambda question: self._send(loaded, identity, question, deadline), self.close)
+        return self._send(loaded, identity, request, deadline) if unknown is None else unknown
 
     def _send(self, loaded: Loaded, identity: Mapping[str, str], request: Request, deadline: float) -> Answer:
         self._thread.deadline = deadline

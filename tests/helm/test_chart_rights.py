@@ -15,6 +15,7 @@ from tests.helm.charting import CI, NAMESPACE, Helm, Json, granted, only
 from tests.integration.running import ROTATORD
 
 NAMESPACES = ("shop", "mail", "dns")
+UID = "218fc5a9-a5f1-4b54-aa05-46717d0ab26d"
 ANSWERS = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -72,6 +73,7 @@ def test_everything_that_the_plugins_can_ask_for_is_asked_for_in_ci(helm: Helm) 
         ("pods", "delete"),
         ("serviceaccounts/token", "create"),
         ("tokenreviews", "create"),
+        ("namespaces", "get"),
     }
 
 
@@ -83,11 +85,15 @@ def drawn(chance: random.Random) -> Json:
         "elsewhere": {"type": "kubernetes", "kubeconfig": "/run/k"},
         "another": {"type": "kubernetes", "context": "other"},
     }
+    if chance.random() < 0.3:
+        backends[chance.choice([*backends])]["cluster_uid"] = UID
     issuers: Json = {
         "self": {"type": "builtin"},
         "accounts": {"type": "kubernetes_token", "namespace": "shop", "markers": chance.randint(2, 5)},
         "far": {"type": "kubernetes_token", "kubeconfig": "/run/k"},
     }
+    if chance.random() < 0.2:
+        issuers[chance.choice(["accounts", "far"])]["cluster_uid"] = UID
     return {
         "issuers": issuers,
         "backends": backends,
@@ -109,6 +115,8 @@ def credential(chance: random.Random, number: int, backends: Json) -> Json:
         made |= chance.choice([{}, {"workload": f"real{number}"}, {"kubeconfig": "/run/k"}, {"context": "other"}])
         if chance.random() < 0.3:
             made["strategy"] = "observe"
+        if chance.random() < 0.1:
+            made["cluster_uid"] = UID
         if chance.random() < 0.3:
             made["copies"] = [place(f"copy{number}-{index}")]
         return made

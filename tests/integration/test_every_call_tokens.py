@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from issuers.kubernetes_token import ServiceAccountTokens, _bound, _claims, create
+from issuers.kubernetes_token import ServiceAccountTokens, _bound, create
+from rotatord.jwt_life import claims_of
 from rotatord.model import JsonMap
 from rotatord.ports import LiveRef, Surroundings
 from rotatord.secret import Secret
@@ -82,7 +83,7 @@ class Accounts:
         return [LiveRef(ref=ref) for ref in self.refs()]
 
     def ref_of(self, secret: Secret) -> str:
-        return str(_bound(_claims(secret.reveal("token"))))
+        return str(_bound(claims_of(secret.reveal("token"))))
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from issuers.kubernetes_token import MARKER_TYPE, ServiceAccountTokens, Settings, _bound, _claims, _parsed
+from issuers.kubernetes_token import MARKER_TYPE, ServiceAccountTokens, Settings, _bound, _parsed
 from rotatord.errors import Conflict, Invalid, OutsideError, Retryable
+from rotatord.jwt_life import claims_of
 from rotatord.model import JsonMap
 from rotatord.ports import Accepted, Inconclusive, MintRequest, RefusedVerdict, Surroundings
 from rotatord.secret import Secret
@@ -85,7 +86,7 @@ class Server:
             if isinstance(answer, OutsideError):
                 raise answer
             return answer
-        claims = _claims(token)
+        claims = claims_of(token)
         bound = _bound(claims)
         if bound is None or self.secrets.get(bound.name, {"metadata": {"uid": ""}})["metadata"]["uid"] != bound.uid:
             return {"authenticated": False, "error": f"no such token {token}"}
@@ -240,8 +241,8 @@ def test_a_marker_says_nothing_secret(issuer: ServiceAccountTokens, server: Serv
 @given(st.text())
 def test_any_text_may_be_probed(text: str) -> None:
     """Claims of what is no token are none; refs that are none are none."""
-    assert isinstance(_claims(text), dict)
-    assert _bound(_claims(text)) is None
+    assert isinstance(claims_of(text), dict)
+    assert _bound(claims_of(text)) is None
     assert _parsed(text) is None or str(_parsed(text)) == text
 
 
@@ -253,7 +254,7 @@ def test_any_text_may_be_probed(text: str) -> None:
 def test_any_claims_may_be_read(claims: Any) -> None:
     """Whatever somebody signed or forged."""
     value = token_of({"kubernetes.io": claims, "aud": claims, "exp": claims})
-    _bound(_claims(value))
+    _bound(claims_of(value))
     server = Server(reviews=[{"authenticated": False}])
     around = Surroundings(installation="i", state_dir="", now=lambda: NOW, secret=str)
     plugin = ServiceAccountTokens(Settings(), around, server)  # type: ignore[arg-type]

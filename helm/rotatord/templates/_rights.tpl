@@ -18,6 +18,7 @@ A plugin with a kubeconfig of its own speaks as somebody else, or to another clu
     {{- with get $backends ($destination.backend | toString) -}}
       {{- $place := dict "at" $destination "plugin" . "home" (eq $number 0) "default" (.namespace | default $own) "of" (printf "credential %s, a destination" $credential.name) -}}
       {{- include "rotatord.rightsOfDestination" $place -}}
+      {{- include "rotatord.rightOfPin" . -}}
     {{- end -}}
   {{- end -}}
   {{- range $consumer := $credential.consumers -}}
@@ -25,16 +26,19 @@ A plugin with a kubeconfig of its own speaks as somebody else, or to another clu
       {{- with get $backends ($copy.backend | toString) -}}
         {{- $place := dict "at" $copy "default" (.namespace | default $own) "of" (printf "credential %s, a copy" $credential.name) -}}
         {{- include "rotatord.rightsOfCopy" $place -}}
+        {{- include "rotatord.rightOfPin" . -}}
       {{- end -}}
     {{- end -}}
     {{- if and (has $consumer.type (list "deployment" "statefulset" "daemonset")) (not $consumer.kubeconfig) (not $consumer.context) -}}
       {{- $place := dict "at" $consumer "of" (printf "credential %s, a consumer" $credential.name) -}}
       {{- include "rotatord.rightsOfWorkload" $place -}}
+      {{- include "rotatord.rightOfPin" $consumer -}}
     {{- end -}}
   {{- end -}}
   {{- with get $issuers ($credential.issuer | toString) -}}
     {{- $place := dict "at" ($credential.parameters | default dict) "plugin" . "default" .namespace "of" (printf "credential %s, parameters" $credential.name) -}}
     {{- include "rotatord.rightsOfToken" $place -}}
+    {{- include "rotatord.rightOfPin" . -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -112,6 +116,13 @@ else. {at, of, keys, default}.
 {{- include "rotatord.right" (list $namespace "" "secrets" (list "create")) -}}
 {{- include "rotatord.right" (list $namespace "" "secrets" (list "get" "patch" "delete") $markers) -}}
 {{- include "rotatord.right" (list "" "authentication.k8s.io" "tokenreviews" (list "create")) -}}
+{{- end -}}
+
+{{/* What looking takes, where the cluster that is meant is named. */}}
+{{- define "rotatord.rightOfPin" -}}
+{{- if .cluster_uid -}}
+{{- include "rotatord.right" (list "" "" "namespaces" (list "get") (list "kube-system")) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* One right from namespace, group, resource, verbs and, where there are some, names. */}}
