@@ -11,6 +11,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from urllib.parse import urlsplit
 import urllib3
 import urllib3.connection
 import urllib3.poolmanager
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rotatord.clock import SystemClock
 from rotatord.errors import Invalid, Retryable
@@ -36,7 +37,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LARGEST_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _LEAST_SECONDS = 0.05
-_UID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class ClusterSettings(BaseModel):
@@ -48,9 +49,16 @@ class ClusterSettings(BaseModel):
     kubeconfig: Path | None = None
     context: str | None = None
     # The uid of the namespace kube-system of the cluster that is meant: nothing is read, written or ended at another.
-    cluster_uid: str | None = Field(default=None, pattern=_UID)
+    cluster_uid: str | None = None
     connect_timeout: float = Field(default=3.0, gt=0)
     timeout: float = Field(default=10.0, gt=0)  # seconds of one request, from the first byte to the last
+
+    @field_validator("cluster_uid")
+    @classmethod
+    def _is_a_uid(cls, value: str | None) -> str | None:
+        if value is not None and not _UID.fullmatch(value):
+            raise ValueError("should be the uid of the namespace kube-system, such as 218fc5a9-a5f1-4b54-aa05-46717d0ab26d")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

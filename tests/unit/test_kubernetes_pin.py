@@ -203,7 +203,7 @@ def test_a_token_that_was_replaced_is_read_anew(place: Place) -> None:
 @pytest.mark.parametrize("wrong", ["", "production", PRODUCTION.upper(), f"{PRODUCTION}\n", f" {PRODUCTION}"])
 def test_what_is_no_uid_is_a_mistake_in_the_configuration(wrong: str) -> None:
     """It would hold everything up at night; it is said when the configuration is read."""
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="should be the uid of the namespace kube-system"):
         ClusterSettings(cluster_uid=wrong)
 
 
