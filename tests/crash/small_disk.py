@@ -44,7 +44,8 @@ class SmallDisk:
     def fill(self, pid: int) -> None:
         """No byte more can be written."""
         if not self.mounted:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
             return
         with contextlib.suppress(OSError), self.ballast.open("wb", buffering=0) as file:
             block = bytes(1 << 16)
