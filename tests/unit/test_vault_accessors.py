@@ -25,6 +25,7 @@ class OldVault:
     def __init__(self) -> None:
         self.may = ["update"]  # what our identity may do with look-ups
         self.dangling = {"dangling"}
+        self.granting = False  # somebody gives us the right just before we ask which we have
         self.looked_up: list[str] = []
 
     def answer(self, asked: Asked) -> Answer:
@@ -33,6 +34,8 @@ class OldVault:
         if path == "auth/token/accessors":
             return answer_json({"data": {"keys": ["ours", "dangling"]}})
         if path == "sys/capabilities-self":
+            if self.granting:
+                self.may = ["update"]
             return answer_json({"data": dict.fromkeys(body["paths"], self.may)})
         if path == "auth/token/lookup-accessor":
             self.looked_up.append(body["accessor"])
@@ -99,4 +102,13 @@ def test_a_missing_right_is_still_one(settings: dict[str, Any], surroundings: Ma
         issuer.find(OURS)
     with pytest.raises(Denied):
         issuer.find(Query(ref="ours", installation="inst", credential="app", parameters={}))
+    issuer.close()
+
+
+def test_a_right_that_comes_meanwhile_hides_nothing(settings: dict[str, Any], surroundings: Make, old_vault: OldVault) -> None:
+    """A refused look is followed by the right to it: the token behind it lives, and would have counted as gone."""
+    old_vault.may, old_vault.granting = ["deny"], True
+    issuer = vault_token.create(settings, surroundings())
+    found = issuer.find(Query(ref="ours", installation="inst", credential="app", parameters={}))
+    assert [live.ref for live in found] == ["ours"]
     issuer.close()
