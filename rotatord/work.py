@@ -52,8 +52,8 @@ def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, fr
     """The next unit, or None when nothing is due. ``surveyed``: since this daemon started, the destinations were compared
     with the journal; before that nothing is written. ``read_only``: only people's looks and rebuilds, and renewals."""
     failed_look = _failed_look(record)
-    if failed_look is not None and failed_look.due_at > now:  # a version is prolonged all the same: that touches no destination
-        return _renew(record, now, freeze) if record.standing in _RENEWED else None
+    if failed_look is not None and failed_look.due_at > now:
+        return _beside_a_failed_look(record, now, freeze, read_only=read_only)
     work = _asked(record, read_only=read_only)
     if work is not None and not _troubled(record, work.kind, now):
         return work
@@ -68,6 +68,13 @@ def choose(record: Record, now: datetime, *, surveyed: bool, read_only: bool, fr
         if work is not None and not _troubled(record, work.kind, now):
             return work
     return None
+
+
+def _beside_a_failed_look(record: Record, now: datetime, freeze: Pause | None, *, read_only: bool) -> Work | None:
+    """What touches no destination: a leak is contained, and a version is prolonged, all the same."""
+    if record.standing not in _RENEWED:
+        return None
+    return (None if read_only else _contain(record, now, freeze)) or _renew(record, now, freeze)
 
 
 _RENEWED = {Standing.MANAGED, Standing.FORGOTTEN}
@@ -215,8 +222,8 @@ def next_due(record: Record, now: datetime) -> datetime | None:
         return now if record.asked is not None and record.asked.verb in {"rebuild", "inspect"} else None
     failed_look = _failed_look(record)
     if failed_look is not None:
-        renew_at = _renew_at(record, now) if record.standing in _RENEWED else None
-        return min(failed_look.due_at, renew_at or failed_look.due_at)
+        beside = (_contain_at(record, now), _renew_at(record, now)) if record.standing in _RENEWED else ()
+        return min([failed_look.due_at, *(moment for moment in beside if moment is not None)])
     if record.standing is Standing.NEW:
         return now
     times = [moment for find in _TIMES if (moment := find(record, now)) is not None]
@@ -235,6 +242,10 @@ def _asked_at(record: Record, now: datetime) -> datetime | None:
     work = _asked(record, read_only=False)
     if work is not None:
         return _delayed(record, work.kind, now)
+    return _contain_at(record, now)
+
+
+def _contain_at(record: Record, now: datetime) -> datetime | None:
     contain = any(mark.contain and mark.contained_at is None for mark in record.leaks)
     return _delayed(record, Kind.CONTAIN, now) if contain else None
 

@@ -69,3 +69,14 @@ def test_a_look_that_another_daemon_failed_to_have_holds_up_nothing_for_longer()
     assert sim.world.clock.now() - since < timedelta(minutes=1)
     assert sim.record(NAME).troubles == ()
     assert sim.problems() == []
+
+
+def test_a_leak_is_contained_while_the_destinations_cannot_be_looked_at() -> None:
+    """Containing touches no destination, and what has leaked does not wait for a store that is away for hours."""
+    sim, _ = staged()
+    sim.world.backends["store"].down = True
+    sim.restart()
+    sim.request("inspect", NAME)
+    until(sim, lambda record: bool(record.troubles))
+    assert not sim.request("contain", NAME, reason="it is in a public repository")
+    until(sim, lambda record: bool(record.leaks) and record.leaks[0].contained_at is not None, most=60)
